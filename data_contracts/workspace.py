@@ -1,0 +1,64 @@
+"""Where the files of one workspace lie. One workspace is one tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths only; nothing is created until somebody writes."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "punctual.toml"
+
+    @property
+    def landed(self) -> Path:
+        """Accepted rows: ``landed/<table>/<batch>.parquet``."""
+        return self.root / "landed"
+
+    @property
+    def quarantine(self) -> Path:
+        """Refused rows with their reasons: ``quarantine/<table>/<batch>.parquet``."""
+        return self.root / "quarantine"
+
+    @property
+    def features(self) -> Path:
+        """Feature versions: ``features/<view>.parquet``; and the state to go on from."""
+        return self.root / "features"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "feast" / "registry.db"
+
+    @property
+    def online(self) -> Path:
+        return self.root / "feast" / "online.db"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def champion(self) -> Path:
+        return self.models / "champion.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.db"
+
+    @property
+    def ops(self) -> Path:
+        return self.root / "ops.db"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
