@@ -1,0 +1,51 @@
+# Every target sets up what it needs; nothing has to be installed first but Python 3.11+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export BENTOML_DO_NOT_TRACK := True
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export FEAST_USAGE := False
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check format bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+env: $(VENV)/.complete ## Make the environment from the hashed lock
+
+$(VENV)/.complete: requirements/bootstrap.lock requirements/punctual.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Punctual needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make env PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	$(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes requirements/punctual.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: env ## The whole chain on a simulated city, by itself (KEEP=1 leaves the service running)
+	$(BIN)/punctual demo $(if $(KEEP),--keep,)
+
+test: env ## The whole test suite
+	$(BIN)/python -m pytest
+
+check: env ## Style, types and the import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: env ## Rewrite the files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env ## Run the benchmarks (BENCH=name for one)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+lock: env ## Renew the hashed locks
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group pyproject.toml:dev pyproject.toml -o requirements/punctual.lock
+
+clean: ## Remove the environment, workspace and reports
+	rm -rf $(VENV) workspace reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

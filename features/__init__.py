@@ -1,0 +1,1 @@
+"""The only definition of every feature, and the stores that keep their versions."""

@@ -1,0 +1,1 @@
+"""Orchestration: the command, the sources, and the chains from events to forecasts."""

@@ -1,0 +1,1 @@
+"""One adapter a file: each maps a source to the canonical tables and does nothing else."""

@@ -1,0 +1,1 @@
+"""The live side: log, engine, promises, alerts and the HTTP service."""

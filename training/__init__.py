@@ -1,0 +1,1 @@
+"""Models, calibration, evaluation and the registry."""
