@@ -1,7 +1,7 @@
 """Feature views: what is known of an entity, version by version.
 
-A version's event timestamp is the instant its value became known (``received_at`` of the last event in it), its
-created timestamp the log sequence of that event. Values are float32; absolute times never enter a vector.
+A version's event timestamp is the instant its value became known (``received_at`` of the last event in it),
+its created timestamp the log sequence of that event. Values are float32; absolute times never enter a vector.
 Each view also carries ``known_us``, its version's event timestamp, from which ages are made.
 """
 
@@ -88,7 +88,9 @@ def _mean_view(
         ttl=width * count,
         meaning=meaning,
         fields=(
-            Field(name="mean", unit=unit, low=-bound, high=bound, meaning="Forgetting mean of the observations."),
+            Field(
+                name="mean", unit=unit, low=-bound, high=bound, meaning="Forgetting mean of the observations."
+            ),
             Field(name="weight", unit="1", low=0, high=1e9, meaning="Observations in it, faded with age."),
         ),
     )
@@ -98,9 +100,7 @@ def _mean_view(
 
 
 def _seasonal(name: str, entity: str, observation: str, meaning: str) -> RollingMean:
-    return _mean_view(
-        name, entity, observation, meaning, width=timedelta(days=7), count=12, half_life=4.0
-    )
+    return _mean_view(name, entity, observation, meaning, width=timedelta(days=7), count=12, half_life=4.0)
 
 
 def _recent(name: str, entity: str, observation: str, meaning: str, minutes: int) -> RollingMean:
@@ -109,20 +109,33 @@ def _recent(name: str, entity: str, observation: str, meaning: str, minutes: int
     )
 
 
-TRAVEL_BY_PAIR_HOUR = _seasonal("travel_by_pair_hour", "pair_hour", "travel", "Drive between two zones at an hour.")
+TRAVEL_BY_PAIR_HOUR = _seasonal(
+    "travel_by_pair_hour", "pair_hour", "travel", "Drive between two zones at an hour."
+)
 TRAVEL_BY_PAIR = _seasonal("travel_by_pair", "pair", "travel", "Drive between two zones.")
 TRAVEL_BY_ORIGIN = _seasonal("travel_by_origin", "origin_zone", "travel", "Drives that start in a zone.")
 TRAVEL_BY_TARGET = _seasonal("travel_by_target", "target_zone", "travel", "Drives that end in a zone.")
 TRAVEL_BY_AREA_HOUR = _seasonal("travel_by_area_hour", "area_hour", "travel", "Drives of an area at an hour.")
 TRAVEL_BY_AREA = _seasonal("travel_by_area", "area_id", "travel", "All drives of an area.")
+TRAVEL_BY_CLASS = _seasonal("travel_by_class", "service_class", "travel", "Drives to one kind of visit.")
 TRAVEL_BY_COURIER = _seasonal("travel_by_courier", "courier_id", "travel", "Drives of one courier.")
-PACE_BY_ZONE = _recent("pace_by_zone", "zone_id", "pace", "Drives just ended in a zone against their priors.", 30)
-PACE_BY_AREA = _recent("pace_by_area", "area_id", "pace", "Drives just ended in an area against their priors.", 15)
-PACE_BY_ROUTE = _recent("pace_by_route", "route_id", "pace", "A route's own drives today against their priors.", 60)
+PACE_BY_ZONE = _recent(
+    "pace_by_zone", "zone_id", "pace", "Drives just ended in a zone against their priors.", 30
+)
+PACE_BY_AREA = _recent(
+    "pace_by_area", "area_id", "pace", "Drives just ended in an area against their priors.", 15
+)
+PACE_BY_ROUTE = _recent(
+    "pace_by_route", "route_id", "pace", "A route's own drives today against their priors.", 60
+)
 SERVICE_BY_SITE = _seasonal("service_by_site", "site_id", "service", "Time at one door.")
-SERVICE_BY_COURIER = _seasonal("service_by_courier", "courier_id", "service", "Time at the door of one courier.")
+SERVICE_BY_COURIER = _seasonal(
+    "service_by_courier", "courier_id", "service", "Time at the door of one courier."
+)
 SERVICE_BY_AREA = _seasonal("service_by_area", "area_id", "service", "Time at the door in an area.")
-SERVICE_BY_ROUTE = _recent("service_by_route", "route_id", "service", "A route's own time at doors today.", 60)
+SERVICE_BY_ROUTE = _recent(
+    "service_by_route", "route_id", "service", "A route's own time at doors today.", 60
+)
 DEPARTURE_BY_DEPOT = _mean_view(
     "departure_by_depot",
     "depot_id",
@@ -140,6 +153,7 @@ ROLLING_MEANS: tuple[RollingMean, ...] = (
     TRAVEL_BY_TARGET,
     TRAVEL_BY_AREA_HOUR,
     TRAVEL_BY_AREA,
+    TRAVEL_BY_CLASS,
     TRAVEL_BY_COURIER,
     PACE_BY_ZONE,
     PACE_BY_AREA,
@@ -161,8 +175,12 @@ ROUTE_PROGRESS = View(
         Field(name="lag_s", unit="s", low=-300, high=86_400, meaning="How late the last event was received."),
         Field(name="visited", unit="stops", low=0, high=10_000, meaning="Stops reached so far."),
         Field(name="depot_slip_s", unit="s", low=-86_400, high=86_400, meaning="Departure against plan."),
-        Field(name="travel_slip_s", unit="s", low=-86_400, high=86_400, meaning="Driving so far against plan."),
-        Field(name="service_slip_s", unit="s", low=-86_400, high=86_400, meaning="Doors so far against plan."),
+        Field(
+            name="travel_slip_s", unit="s", low=-86_400, high=86_400, meaning="Driving so far against plan."
+        ),
+        Field(
+            name="service_slip_s", unit="s", low=-86_400, high=86_400, meaning="Doors so far against plan."
+        ),
     ),
 )
 VEHICLE_MOTION = View(
@@ -175,7 +193,9 @@ VEHICLE_MOTION = View(
         Field(name="lon", unit="deg", low=-180, high=180, meaning="Longitude of the last ping."),
         Field(name="lag_s", unit="s", low=-300, high=86_400, meaning="How late the last ping was received."),
         Field(name="speed_mps", unit="m/s", low=0, high=70, meaning="Mean speed of the last 5 minutes."),
-        Field(name="moving_share", unit="1", low=0, high=1, meaning="Share of pings in 15 minutes that moved."),
+        Field(
+            name="moving_share", unit="1", low=0, high=1, meaning="Share of pings in 15 minutes that moved."
+        ),
     ),
 )
 ZONE_TRAFFIC = View(
@@ -238,6 +258,7 @@ LOOKUPS: tuple[Lookup, ...] = (
     Lookup(alias="travel_by_target", view=TRAVEL_BY_TARGET.view, key="zone_id"),
     Lookup(alias="travel_by_area_hour", view=TRAVEL_BY_AREA_HOUR.view, key="area_hour"),
     Lookup(alias="travel_by_area", view=TRAVEL_BY_AREA.view, key="area_id"),
+    Lookup(alias="travel_by_class", view=TRAVEL_BY_CLASS.view, key="service_class"),
     Lookup(alias="travel_by_courier", view=TRAVEL_BY_COURIER.view, key="courier_id"),
     Lookup(alias="from_pace", view=PACE_BY_ZONE.view, key="from_zone_id"),
     Lookup(alias="to_pace", view=PACE_BY_ZONE.view, key="zone_id"),

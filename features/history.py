@@ -1,0 +1,163 @@
+"""History state: integer sums in time buckets, so that one large batch and many small ones give the same.
+
+A backfill is one large batch from empty state, live work many small ones; both run ``RollingSums.advance``.
+Buckets are of the time at which an observation became known, which never runs backwards in a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+K = TypeVar("K")
+
+
+class Bucketed(NamedTuple):
+    """Sums of one key: of the newest bucket first, then of the ones before it."""
+
+    bucket: int
+    sums: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What each observation found, and what it left.
+
+    before_sums, before_counts, sums, counts : lists of ``count`` arrays (n,), newest bucket first
+    """
+
+    before_sums: list[Int]
+    before_counts: list[Int]
+    sums: list[Int]
+    counts: list[Int]
+
+
+@dataclass(slots=True)
+class RollingSums:
+    """Sums and counts by key over the last ``count`` buckets of ``width_us``."""
+
+    width_us: int
+    count: int
+    state: dict[str, Bucketed] = field(default_factory=dict)
+
+    def advance(self, keys: Sequence[str], received_us: Int, values: Int) -> Windows:
+        """Add observations in log order.
+
+        Parameters
+        ----------
+        keys : n strings
+        received_us : (n,) int64, not falling
+        values : (n,) int64
+        """
+        n = len(keys)
+        codes, uniques = factorize(keys)
+        carried = self._carried(uniques)
+        code = np.concatenate([carried[0], codes])
+        bucket = np.concatenate([carried[1], received_us // self.width_us])
+        value = np.concatenate([carried[2], values])
+        weight = np.concatenate([carried[3], np.ones(n, np.int64)])
+        order = np.argsort(code, kind="stable")
+        code, bucket, value, weight = code[order], bucket[order], value[order], weight[order]
+        total = np.concatenate([[0], np.cumsum(value)])
+        tally = np.concatenate([[0], np.cumsum(weight)])
+
+        real = np.flatnonzero(order >= len(carried[0]))
+        first_of_key = np.searchsorted(code, code[real], side="left")
+        lowest = int(bucket.min()) if n else 0
+        span = (int(bucket.max()) - lowest if n else 0) + self.count + 1
+        place = code * span + (bucket - lowest)
+        starts = [
+            np.maximum(first_of_key, np.searchsorted(place, place[real] - back, side="left"))
+            for back in range(self.count)
+        ]
+        ends = [real, *starts[:-1]]
+        back_to_log_order = np.argsort(order[real], kind="stable")
+
+        def windows(prefix: Int, newest: int) -> list[Int]:
+            found = [prefix[end] - prefix[start] for start, end in zip(starts, ends, strict=True)]
+            found[0] = prefix[real + newest] - prefix[starts[0]]
+            return [part[back_to_log_order] for part in found]
+
+        result = Windows(windows(total, 0), windows(tally, 0), windows(total, 1), windows(tally, 1))
+        self._remember(uniques, codes, received_us, result)
+        return result
+
+    def _carried(self, keys: Sequence[str]) -> tuple[Int, Int, Int, Int]:
+        rows = [
+            (code, known.bucket - back, known.sums[back], known.counts[back])
+            for code, key in enumerate(keys)
+            if (known := self.state.get(key)) is not None
+            for back in range(self.count - 1, -1, -1)
+            if known.counts[back]
+        ]
+        table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+        return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
+
+    def _remember(self, keys: Sequence[str], codes: Int, received_us: Int, windows: Windows) -> None:
+        last = np.zeros(len(keys), np.int64)
+        last[codes] = np.arange(len(codes))
+        buckets = (received_us[last] // self.width_us).tolist()
+        sums = np.stack([part[last] for part in windows.sums], axis=1).tolist() if keys else []
+        counts = np.stack([part[last] for part in windows.counts], axis=1).tolist() if keys else []
+        for key, bucket, key_sums, key_counts in zip(keys, buckets, sums, counts, strict=True):
+            self.state[key] = Bucketed(bucket, tuple(key_sums), tuple(key_counts))
+
+
+def weights(count: int, half_life: float) -> list[float]:
+    """Weight of each bucket, newest first; it halves every ``half_life`` buckets."""
+    return [0.5 ** (back / half_life) for back in range(count)]
+
+
+def fading_mean(
+    sums: list[Int], counts: list[Int], fade: Iterable[float], unit: float
+) -> tuple[Float, Float]:
+    """Weighted mean and weight of bucketed sums.
+
+    Returns
+    -------
+    mean : (n,) float64, ``sums * unit`` per observation; 0 where there is none
+    weight : (n,) float64, faded count
+    """
+    top = np.zeros(len(sums[0]))
+    bottom = np.zeros(len(sums[0]))
+    for weight, part, count in zip(fade, sums, counts, strict=True):
+        top += weight * part
+        bottom += weight * count
+    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0) * unit, bottom
+
+
+def newest(keys: Sequence[str], order_us: Int, latest: dict[str, int]) -> NDArray[np.bool_]:
+    """Which rows, in log order, are as new as anything seen of their key; ``latest`` is carried on.
+
+    A row that happened before another of the same key that is already known changes nothing.
+    """
+    if not len(keys):
+        return np.zeros(0, np.bool_)
+    codes, uniques = factorize(keys)
+    known = np.array([latest.get(key, -(2**62)) for key in uniques], np.int64)
+    order = np.argsort(codes, kind="stable")
+    low = min(int(order_us.min()), int(known[known > -(2**62)].min(initial=2**62)))
+    span = max(int(order_us.max()), int(known.max())) - low + 2
+    place = codes[order] * span + (order_us[order] - low) + 1
+    floor = codes[order] * span + np.maximum(known[codes[order]] - low, -1) + 1
+    peak = np.maximum.accumulate(place)
+    fresh = np.zeros(len(keys), np.bool_)
+    fresh[order] = (place >= peak) & (place >= floor)
+    top = known.copy()
+    np.maximum.at(top, codes, order_us)
+    latest.update(zip(uniques, top.tolist(), strict=True))
+    return fresh
+
+
+def factorize(keys: Sequence[K]) -> tuple[Int, list[K]]:
+    """Codes of keys by first appearance, and the keys themselves."""
+    codes: dict[K, int] = {}
+    numbered = [codes.setdefault(key, len(codes)) for key in keys]
+    return np.array(numbered, np.int64), list(codes)

@@ -1,0 +1,546 @@
+"""Plans and progress of live routes, and the remaining stops of a route at an instant.
+
+One fold serves the engine, the API and the making of training rows: what a route looked like at an instant is
+always the result of the records received by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from data_contracts.record import Record
+from features.observations import (
+    DEPARTURE,
+    LONGEST_US,
+    SERVICE,
+    TRAVEL,
+    Observation,
+    area_hour_key,
+    area_valid_hour_key,
+    distance_m,
+    log_ratio,
+    pair_hour_key,
+    pair_key,
+    reference_service_us,
+    reference_travel_us,
+)
+
+BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+VISITING = ("arrived", "completed", "failed")
+
+
+@dataclass(slots=True, kw_only=True)
+class StopPlan:
+    """A visit as last planned."""
+
+    stop_id: str
+    route_id: str
+    plan_version: int
+    sequence: int
+    zone_id: str
+    lat: float | None = None
+    lon: float | None = None
+    site_id: str | None = None
+    customer_id: str | None = None
+    parcels: int | None = None
+    product_type: str | None = None
+    service_level: str | None = None
+    value: float | None = None
+    promised_start_us: int | None = None
+    promised_end_us: int | None = None
+    planned_arrival_us: int | None = None
+    planned_travel_s: float | None = None
+    planned_service_s: float | None = None
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        return None if self.lat is None or self.lon is None else (self.lat, self.lon)
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a route has come, by what has been received."""
+
+    phase: int = BEFORE_DEPARTURE
+    phase_since_us: int = 0
+    known_us: int = 0
+    lag_us: int = 0
+    at_stop_id: str | None = None
+    left_zone_id: str | None = None
+    left_position: tuple[float, float] | None = None
+    left_at_us: int | None = None
+    left_sequence: int = 0
+    visited: dict[str, int] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)
+    depot_slip_us: int = 0
+    travel_slip_us: int = 0
+    service_slip_us: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Route:
+    """A route: its plan, its stops by id, and its progress."""
+
+    route_id: str
+    area_id: str
+    origin_zone_id: str
+    timezone: str
+    vehicle_id: str | None = None
+    courier_id: str | None = None
+    depot_id: str | None = None
+    origin_position: tuple[float, float] | None = None
+    planned_departure_us: int | None = None
+    service_date: str = ""
+    stops: dict[str, StopPlan] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+
+    def remaining(self) -> list[StopPlan]:
+        """Stops not yet reached and not given up, in their order."""
+        done = self.progress
+        open_stops = [
+            s for s in self.stops.values() if s.stop_id not in done.visited and s.stop_id not in done.closed
+        ]
+        return sorted(open_stops, key=lambda stop: (stop.sequence, stop.stop_id))
+
+
+NUMBERS = (
+    "rank",
+    "remaining",
+    "local_hour",
+    "weekday",
+    "reference_us",
+    "from_service_us",
+    "leg_distance_m",
+    "planned_in_s",
+    "promised_end_in_s",
+    "departure_in_s",
+    "in_phase_s",
+    "planned_service_s",
+    "parcels",
+    "lat",
+    "lon",
+)
+KEYS = (
+    "route_id",
+    "vehicle_id",
+    "courier_id",
+    "depot_id",
+    "area_id",
+    "zone_id",
+    "from_zone_id",
+    "from_site_id",
+    "pair",
+    "pair_hour",
+    "area_hour",
+    "area_valid_hour",
+    "service_class",
+)
+
+
+@dataclass(slots=True)
+class Itinerary:
+    """Remaining stops, one row each, grouped by (route, instant) and in their order within a group.
+
+    as_of_us : (n,) int64
+    group : (n,) int64, rising
+    numbers : name -> (n,) float64 (``*_us`` are int64)
+    keys : name -> n strings or None
+    """
+
+    as_of_us: NDArray[np.int64]
+    group: NDArray[np.int64]
+    stop_ids: list[str]
+    numbers: dict[str, NDArray[Any]]
+    keys: dict[str, list[str | None]]
+
+    def __len__(self) -> int:
+        return len(self.stop_ids)
+
+    @property
+    def route_ids(self) -> list[str | None]:
+        return self.keys["route_id"]
+
+    @property
+    def rank(self) -> NDArray[Any]:
+        return self.numbers["rank"]
+
+
+class RouteBook:
+    """Live routes by id, folded from the records of ``routes``, ``stops`` and ``stop_events``."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+        self._route_of_stop: dict[str, str] = {}
+        self._route_of_vehicle: dict[str, str] = {}
+
+    def apply(self, record: Record) -> tuple[str | None, list[Observation]]:
+        """Fold one record; give the route that it touched and what it taught."""
+        body = record.body
+        if record.type == "routes":
+            return self._plan_route(body), []
+        if record.type == "stops":
+            return self._plan_stop(body), []
+        if record.type == "stop_events" and (route := self._routes.get(body["route_id"])):
+            return route.route_id, _follow(route, record)
+        if record.type == "pings":
+            return self._route_of_vehicle.get(body["vehicle_id"]), []
+        return None, []
+
+    def route_ids(self) -> list[str]:
+        """Routes that still have a stop to reach."""
+        return [route_id for route_id, route in self._routes.items() if route.remaining()]
+
+    def route(self, route_id: str) -> Route | None:
+        return self._routes.get(route_id)
+
+    def stop(self, stop_id: str) -> StopPlan | None:
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.stops.get(stop_id) if route else None
+
+    def arrived(self, stop_id: str) -> int | None:
+        """When a stop was reached, once that is known: microseconds since the epoch."""
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.progress.visited.get(stop_id) if route else None
+
+    def closed(self, stop_id: str) -> str | None:
+        """``completed``, ``failed`` or ``skipped`` once that is known."""
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.progress.closed.get(stop_id) if route else None
+
+    def forget(self, route_id: str) -> None:
+        """Drop a finished route."""
+        route = self._routes.pop(route_id)
+        for stop_id in route.stops:
+            self._route_of_stop.pop(stop_id, None)
+        if self._route_of_vehicle.get(route.vehicle_id or "") == route_id:
+            del self._route_of_vehicle[route.vehicle_id or ""]
+
+    def dump(self, route_id: str) -> bytes:
+        return orjson.dumps(asdict(self._routes[route_id]))
+
+    def load(self, route_id: str, body: bytes) -> None:
+        raw = orjson.loads(body)
+        stops = {stop_id: StopPlan(**plan) for stop_id, plan in raw.pop("stops").items()}
+        progress = Progress(**raw.pop("progress"))
+        progress.left_position = _pair(progress.left_position)
+        raw["origin_position"] = _pair(raw["origin_position"])
+        self._insert(Route(**raw, stops=stops, progress=progress))
+
+    def itinerary(self, route_ids: Sequence[str], as_of_us: int) -> Itinerary:
+        """Remaining stops of some routes at an instant."""
+        return stack([(self._routes[route_id], as_of_us) for route_id in route_ids])
+
+    def _insert(self, route: Route) -> None:
+        self._routes[route.route_id] = route
+        self._route_of_stop.update(dict.fromkeys(route.stops, route.route_id))
+        if route.vehicle_id:
+            self._route_of_vehicle[route.vehicle_id] = route.route_id
+
+    def _plan_route(self, body: Any) -> str:
+        known = self._routes.get(body["route_id"])
+        route = Route(
+            route_id=body["route_id"],
+            area_id=body["area_id"],
+            origin_zone_id=body["origin_zone_id"],
+            timezone=body["timezone"],
+            vehicle_id=body.get("vehicle_id"),
+            courier_id=body.get("courier_id"),
+            depot_id=body.get("depot_id"),
+            origin_position=_position(body.get("origin_lat"), body.get("origin_lon")),
+            planned_departure_us=body.get("planned_departure_at"),
+            service_date=body["service_date"],
+        )
+        if known:
+            route.stops, route.progress = known.stops, known.progress
+        self._insert(route)
+        return route.route_id
+
+    def _plan_stop(self, body: Any) -> str | None:
+        route = self._routes.get(body["route_id"])
+        known = route.stops.get(body["stop_id"]) if route else None
+        if route is None or (known and known.plan_version >= body["plan_version"]):
+            return None
+        plan = StopPlan(
+            stop_id=body["stop_id"],
+            route_id=route.route_id,
+            plan_version=body["plan_version"],
+            sequence=body["sequence"],
+            zone_id=body["zone_id"],
+            lat=body.get("lat"),
+            lon=body.get("lon"),
+            site_id=body.get("site_id"),
+            customer_id=body.get("customer_id"),
+            parcels=body.get("parcels"),
+            product_type=body.get("product_type"),
+            service_level=body.get("service_level"),
+            value=body.get("value"),
+            promised_start_us=body.get("promised_start_at"),
+            promised_end_us=body.get("promised_end_at"),
+            planned_arrival_us=body.get("planned_arrival_at"),
+            planned_travel_s=body.get("planned_travel_s"),
+            planned_service_s=body.get("planned_service_s"),
+        )
+        route.stops[plan.stop_id] = plan
+        self._route_of_stop[plan.stop_id] = route.route_id
+        return route.route_id
+
+
+def _follow(route: Route, record: Record) -> list[Observation]:
+    """Move a route on by one stop event."""
+    body, progress = record.body, route.progress
+    kind, happened_us = body["kind"], body["occurred_at"]
+    progress.known_us = record.received_us
+    progress.lag_us = record.received_us - happened_us
+    if kind == "departed_depot":
+        return _depart(route, record, happened_us)
+    stop = route.stops.get(body.get("stop_id") or "")
+    if stop is None:
+        return []
+    if kind == "resequenced":
+        stop.sequence = body.get("sequence") or stop.sequence
+        return []
+    if kind == "skipped":
+        progress.closed[stop.stop_id] = kind
+        return []
+    if kind == "arrived":
+        return _arrive(route, stop, record, happened_us)
+    return _leave(route, stop, record, happened_us, kind)
+
+
+def _depart(route: Route, record: Record, happened_us: int) -> list[Observation]:
+    progress = route.progress
+    if progress.left_at_us is not None and progress.left_at_us > happened_us:
+        return []
+    progress.phase, progress.phase_since_us = DRIVING, happened_us
+    progress.left_zone_id, progress.left_position = route.origin_zone_id, route.origin_position
+    progress.left_at_us, progress.left_sequence = happened_us, 0
+    if route.planned_departure_us is None:
+        return []
+    progress.depot_slip_us = happened_us - route.planned_departure_us
+    return _observed(DEPARTURE, record, progress.depot_slip_us, {"depot_id": route.depot_id})
+
+
+def _arrive(route: Route, stop: StopPlan, record: Record, happened_us: int) -> list[Observation]:
+    progress = route.progress
+    if stop.stop_id in progress.visited:
+        return []
+    progress.visited[stop.stop_id] = happened_us
+    if stop.stop_id in progress.closed or happened_us < progress.phase_since_us:
+        return []
+    progress.phase, progress.phase_since_us, progress.at_stop_id = AT_STOP, happened_us, stop.stop_id
+    left_at_us = progress.left_at_us
+    if left_at_us is None or progress.left_zone_id is None or _was_passed_over(route, stop):
+        return []
+    actual_us = happened_us - left_at_us
+    reference_us = _leg_reference_us(route, stop)
+    if not 0 < actual_us <= LONGEST_US:
+        return []
+    progress.travel_slip_us += actual_us - reference_us
+    keys = _travel_keys(route, progress.left_zone_id, stop, left_at_us)
+    return _observed(TRAVEL, record, log_ratio(actual_us, reference_us), keys)
+
+
+def _was_passed_over(route: Route, stop: StopPlan) -> bool:
+    """Whether a stop that should lie between the last one left and this one has not been heard of."""
+    done = route.progress
+    return any(
+        done.left_sequence < other.sequence < stop.sequence
+        and other.stop_id not in done.visited
+        and other.stop_id not in done.closed
+        for other in route.stops.values()
+    )
+
+
+def _leg_reference_us(route: Route, stop: StopPlan) -> int:
+    progress = route.progress
+    follows_plan = stop.sequence == progress.left_sequence + 1
+    return reference_travel_us(
+        stop.planned_travel_s if follows_plan else None, progress.left_position, stop.position
+    )
+
+
+def _leave(route: Route, stop: StopPlan, record: Record, happened_us: int, kind: str) -> list[Observation]:
+    progress = route.progress
+    arrived_us = progress.visited.setdefault(stop.stop_id, happened_us)
+    progress.closed[stop.stop_id] = kind
+    if progress.left_at_us is not None and progress.left_at_us > happened_us:
+        return []
+    progress.phase, progress.phase_since_us, progress.at_stop_id = DRIVING, happened_us, None
+    progress.left_zone_id, progress.left_position = stop.zone_id, stop.position
+    progress.left_at_us, progress.left_sequence = happened_us, stop.sequence
+    actual_us = happened_us - arrived_us
+    if not 0 < actual_us <= LONGEST_US:
+        return []
+    reference_us = reference_service_us(stop.planned_service_s)
+    progress.service_slip_us += actual_us - reference_us
+    keys = {
+        "site_id": stop.site_id,
+        "courier_id": route.courier_id,
+        "area_id": route.area_id,
+        "route_id": route.route_id,
+    }
+    return _observed(SERVICE, record, log_ratio(actual_us, reference_us), keys)
+
+
+def _observed(kind: str, record: Record, value: int, keys: dict[str, str | None]) -> list[Observation]:
+    known = {name: key for name, key in keys.items() if key is not None}
+    return [Observation(kind=kind, seq=record.seq, received_us=record.received_us, value=value, keys=known)]
+
+
+def _travel_keys(route: Route, from_zone_id: str, stop: StopPlan, left_at_us: int) -> dict[str, str | None]:
+    weekday, hour = local_time(route.timezone, left_at_us)
+    return {
+        "pair_hour": pair_hour_key(from_zone_id, stop.zone_id, int(hour)),
+        "pair": pair_key(from_zone_id, stop.zone_id),
+        "origin_zone": from_zone_id,
+        "target_zone": stop.zone_id,
+        "zone_id": stop.zone_id,
+        "area_hour": area_hour_key(route.area_id, weekday, int(hour)),
+        "area_id": route.area_id,
+        "courier_id": route.courier_id,
+        "route_id": route.route_id,
+        "service_class": service_class(route, stop),
+    }
+
+
+def service_class(route: Route, stop: StopPlan) -> str:
+    """What kind of visit this is, for habits that go with it."""
+    return f"{route.area_id}|{stop.product_type}|{stop.service_level}"
+
+
+@lru_cache(maxsize=4096)
+def _offset_us(timezone: str, hour: int) -> int:
+    instant = datetime.fromtimestamp(hour * 3600, tz=UTC)
+    offset = instant.astimezone(ZoneInfo(timezone)).utcoffset()
+    return int(offset.total_seconds() * 1e6) if offset else 0
+
+
+def local_time(timezone: str, instant_us: int) -> tuple[int, float]:
+    """Weekday (0 = Monday) and hour of day of an instant, in a time zone."""
+    local_us = instant_us + _offset_us(timezone, instant_us // HOUR_US)
+    return (local_us // DAY_US + 3) % 7, (local_us % DAY_US) / HOUR_US
+
+
+def stack(moments: Iterable[tuple[Route, int]]) -> Itinerary:
+    """Remaining stops of routes, each at its own instant."""
+    rows: list[tuple[Any, ...]] = []
+    keys: list[tuple[str | None, ...]] = []
+    stop_ids: list[str] = []
+    for group, (route, as_of_us) in enumerate(moments):
+        _append_rows(route, as_of_us, group, rows, keys, stop_ids)
+    columns = list(zip(*rows, strict=True)) or [()] * (len(NUMBERS) + 2)
+    key_columns = list(zip(*keys, strict=True)) or [()] * len(KEYS)
+    numbers = {
+        name: np.array(column, np.int64 if name.endswith("_us") else np.float64)
+        for name, column in zip(NUMBERS, columns[2:], strict=True)
+    }
+    return Itinerary(
+        as_of_us=np.array(columns[0], np.int64),
+        group=np.array(columns[1], np.int64),
+        stop_ids=stop_ids,
+        numbers=numbers,
+        keys={name: list(column) for name, column in zip(KEYS, key_columns, strict=True)},
+    )
+
+
+_NAN = float("nan")
+
+
+def _append_rows(
+    route: Route,
+    as_of_us: int,
+    group: int,
+    rows: list[tuple[Any, ...]],
+    keys: list[tuple[str | None, ...]],
+    stop_ids: list[str],
+) -> None:
+    progress = route.progress
+    remaining = route.remaining()
+    from_zone_id = progress.left_zone_id or route.origin_zone_id
+    from_position = progress.left_position or route.origin_position
+    from_sequence = progress.left_sequence
+    from_site_id: str | None = None
+    from_service_us = 0
+    served = route.stops.get(progress.at_stop_id or "") if progress.phase == AT_STOP else None
+    if served is not None:
+        from_zone_id, from_position, from_sequence = served.zone_id, served.position, served.sequence
+        from_site_id, from_service_us = served.site_id, reference_service_us(served.planned_service_s)
+    departure_in_s = (
+        (route.planned_departure_us - as_of_us) / 1e6
+        if progress.phase == BEFORE_DEPARTURE and route.planned_departure_us is not None
+        else 0.0
+    )
+    in_phase_s = (as_of_us - progress.phase_since_us) / 1e6 if progress.phase else 0.0
+    for rank, stop in enumerate(remaining, start=1):
+        expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
+        weekday, hour = local_time(route.timezone, expected_us)
+        position = stop.position
+        distance = distance_m(from_position, position) if from_position and position else _NAN
+        follows_plan = stop.sequence == from_sequence + 1
+        reference_us = reference_travel_us(
+            stop.planned_travel_s if follows_plan else None, from_position, position
+        )
+        rows.append(
+            (
+                as_of_us,
+                group,
+                rank,
+                len(remaining),
+                hour,
+                weekday,
+                reference_us,
+                from_service_us,
+                distance,
+                _seconds_until(stop.planned_arrival_us, as_of_us),
+                _seconds_until(stop.promised_end_us, as_of_us),
+                departure_in_s,
+                in_phase_s,
+                _NAN if stop.planned_service_s is None else stop.planned_service_s,
+                _NAN if stop.parcels is None else stop.parcels,
+                _NAN if stop.lat is None else stop.lat,
+                _NAN if stop.lon is None else stop.lon,
+            )
+        )
+        keys.append(
+            (
+                route.route_id,
+                route.vehicle_id,
+                route.courier_id,
+                route.depot_id,
+                route.area_id,
+                stop.zone_id,
+                from_zone_id,
+                from_site_id,
+                pair_key(from_zone_id, stop.zone_id),
+                pair_hour_key(from_zone_id, stop.zone_id, int(hour)),
+                area_hour_key(route.area_id, weekday, int(hour)),
+                area_valid_hour_key(route.area_id, expected_us),
+                service_class(route, stop),
+            )
+        )
+        stop_ids.append(stop.stop_id)
+        from_zone_id, from_position, from_sequence = stop.zone_id, position, stop.sequence
+        from_site_id, from_service_us = stop.site_id, reference_service_us(stop.planned_service_s)
+
+
+def _seconds_until(instant_us: int | None, as_of_us: int) -> float:
+    return _NAN if instant_us is None else (instant_us - as_of_us) / 1e6
+
+
+def _position(lat: float | None, lon: float | None) -> tuple[float, float] | None:
+    return None if lat is None or lon is None else (lat, lon)
+
+
+def _pair(position: Any) -> tuple[float, float] | None:
+    return None if position is None else (position[0], position[1])

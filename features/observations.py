@@ -1,0 +1,79 @@
+"""What one stop event teaches: how long a drive took, how long a door took, how late a route left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+TRAVEL, SERVICE, DEPARTURE = "travel", "service", "departure"
+
+#: A drive is measured against its plan, else against its distance, else against this.
+UNPLANNED_TRAVEL_S = 900.0
+UNPLANNED_SERVICE_S = 120.0
+STREET_SPEED_MPS = 6.0
+STREET_START_S = 60.0
+LOG_UNIT = 1e-6
+LONGEST_US = 86_400_000_000
+EARTH_RADIUS_M = 6_371_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One measured value with every key that it is remembered by.
+
+    ``value`` is millionths of ln(actual / reference), or microseconds of departure lateness.
+    """
+
+    kind: str
+    seq: int
+    received_us: int
+    value: int
+    keys: dict[str, str]
+
+
+def log_ratio(actual_us: int, reference_us: int) -> int:
+    """Millionths of ln(actual / reference)."""
+    return round(math.log(actual_us / reference_us) / LOG_UNIT)
+
+
+def reference_travel_us(
+    planned_travel_s: float | None,
+    start: tuple[float, float] | None,
+    end: tuple[float, float] | None,
+) -> int:
+    """What a drive is measured against: its plan, else its distance, else a constant."""
+    if planned_travel_s is not None and planned_travel_s > 0:
+        return round(planned_travel_s * 1e6)
+    if start is not None and end is not None:
+        return round((distance_m(start, end) / STREET_SPEED_MPS + STREET_START_S) * 1e6)
+    return round(UNPLANNED_TRAVEL_S * 1e6)
+
+
+def reference_service_us(planned_service_s: float | None) -> int:
+    """What time at a door is measured against."""
+    return round((planned_service_s or UNPLANNED_SERVICE_S) * 1e6)
+
+
+def distance_m(start: tuple[float, float], end: tuple[float, float]) -> float:
+    """Metres between two (lat, lon) positions, on a local plane."""
+    north = math.radians(end[0] - start[0])
+    east = math.radians(end[1] - start[1]) * math.cos(math.radians(0.5 * (start[0] + end[0])))
+    return EARTH_RADIUS_M * math.hypot(north, east)
+
+
+def pair_key(from_zone_id: str, zone_id: str) -> str:
+    return f"{from_zone_id}|{zone_id}"
+
+
+def pair_hour_key(from_zone_id: str, zone_id: str, hour: int) -> str:
+    return f"{from_zone_id}|{zone_id}|{hour:02d}"
+
+
+def area_hour_key(area_id: str, weekday: int, hour: int) -> str:
+    """Key of an area's hour, weekends apart."""
+    return f"{area_id}|{'weekend' if weekday >= 5 else 'weekday'}|{hour:02d}"
+
+
+def area_valid_hour_key(area_id: str, instant_us: int) -> str:
+    """Key of the weather of an area in the UTC hour of an instant."""
+    return f"{area_id}|{instant_us // 3_600_000_000}"

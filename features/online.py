@@ -1,0 +1,225 @@
+"""The online store: the latest version of every entity of every view, read and written without Feast.
+
+One row holds one version, packed: event timestamp and created timestamp in microseconds (int64), then the
+view's fields (float32), all little-endian. The row's key carries the view's schema hash, so that an old and a
+new model read side by side. A write that is not newer than what is stored is refused, whoever writes; age is
+enforced on read.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from features.views import View
+
+CREATE = """
+CREATE TABLE IF NOT EXISTS vectors (
+    view TEXT NOT NULL,
+    schema_hash TEXT NOT NULL,
+    entity TEXT NOT NULL,
+    event_ts_us INTEGER NOT NULL,
+    created_us INTEGER NOT NULL,
+    packed BLOB NOT NULL,
+    PRIMARY KEY (view, schema_hash, entity)
+) WITHOUT ROWID
+"""
+PUBLISH = """
+INSERT INTO vectors (view, schema_hash, entity, event_ts_us, created_us, packed) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (view, schema_hash, entity) DO UPDATE
+SET event_ts_us = excluded.event_ts_us, created_us = excluded.created_us, packed = excluded.packed
+WHERE (excluded.event_ts_us, excluded.created_us) > (vectors.event_ts_us, vectors.created_us)
+"""
+READ = """
+SELECT wanted.key, stored.packed FROM json_each(?) AS wanted CROSS JOIN vectors AS stored
+WHERE stored.view = ? AND stored.schema_hash = ? AND stored.entity = wanted.value
+"""
+FORGET = "DELETE FROM vectors WHERE view = ?"
+HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vectors'"
+PRAGMAS = ("PRAGMA busy_timeout = 30000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
+
+#: ``known_us`` of an entity whose values cannot be used.
+NOT_KNOWN_US = -1
+
+
+class Status(IntEnum):
+    """Why a row holds values, or why it does not."""
+
+    PRESENT = 0
+    MISSING = 1
+    EXPIRED = 2
+    FUTURE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineRows:
+    """What was known of some entities at an instant, in the order in which they were asked for.
+
+    values : (n, k) float32 in the view's field order, NaN where ``status`` is not PRESENT
+    known_us : (n,) int64, microseconds since the epoch, NOT_KNOWN_US where ``status`` is not PRESENT
+    status : (n,) int8, a ``Status`` each
+    """
+
+    values: npt.NDArray[np.float32]
+    known_us: npt.NDArray[np.int64]
+    status: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Versions of one view to publish.
+
+    ids : n entity keys
+    values : (n, k) float32 in the view's field order
+    known_us, created_us : (n,) int64, the version: when it became known, and the log sequence
+    """
+
+    view: View
+    ids: Sequence[str]
+    values: npt.NDArray[np.float32]
+    known_us: npt.NDArray[np.int64]
+    created_us: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.ids), len(self.view.fields))
+        if self.values.shape != expected or self.values.dtype != np.float32:
+            raise ValueError(
+                f"{self.view.name}: values are {self.values.dtype} {self.values.shape}, "
+                f"{expected[0]} ids of a view with {expected[1]} fields need float32 {expected}"
+            )
+        if len(self.known_us) != expected[0] or len(self.created_us) != expected[0]:
+            raise ValueError(f"{self.view.name}: known_us and created_us must have one entry for each id")
+
+
+def packed_dtype(view: View) -> np.dtype[np.void]:
+    """The bytes of one version."""
+    return np.dtype([("event_ts_us", "<i8"), ("created_us", "<i8"), ("values", "<f4", (len(view.fields),))])
+
+
+def pack(versions: Versions) -> list[bytes]:
+    rows = np.empty(len(versions.ids), packed_dtype(versions.view))
+    rows["event_ts_us"] = versions.known_us
+    rows["created_us"] = versions.created_us
+    rows["values"] = versions.values
+    data, size = rows.tobytes(), rows.itemsize
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def unpack(view: View, packed: Iterable[bytes]) -> npt.NDArray[np.void]:
+    return np.frombuffer(b"".join(packed), packed_dtype(view))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the store, making it first where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    if connection.execute(HAS_TABLE).fetchone() is None:
+        connection.execute(CREATE)
+    return connection
+
+
+class OnlineReader:
+    """Reads versions as of an instant; a store that nobody has written yet holds nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
+        """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
+        found = self._fetch(view, ids)
+        rows = unpack(view, (packed for _, packed in found))
+        return _as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _fetch(self, view: View, ids: Sequence[str | None]) -> list[tuple[int, bytes]]:
+        if self._connection is None and not self._path.exists():
+            return []
+        with self._lock:
+            self._connection = self._connection or connect(self._path)
+            asked = (json.dumps(list(ids)), view.name, view.schema_hash)
+            return self._connection.execute(READ, asked).fetchall()
+
+
+def _as_of(
+    view: View, n: int, at: npt.NDArray[np.intp], stored: npt.NDArray[np.void], as_of_us: int
+) -> OnlineRows:
+    """Place stored versions at their positions and blank those that cannot be used at ``as_of_us``."""
+    values = np.full((n, len(view.fields)), np.nan, np.float32)
+    known_us = np.full(n, NOT_KNOWN_US, np.int64)
+    status = np.full(n, Status.MISSING, np.int8)
+    age_us = as_of_us - stored["event_ts_us"]
+    expired, future = age_us > view.ttl // timedelta(microseconds=1), age_us < 0
+    usable = ~(expired | future)
+    status[at] = np.select([expired, future], [Status.EXPIRED, Status.FUTURE], Status.PRESENT)
+    values[at[usable]] = stored["values"][usable]
+    known_us[at[usable]] = stored["event_ts_us"][usable]
+    return OnlineRows(values=values, known_us=known_us, status=status)
+
+
+class OnlineWriter:
+    """Publishes versions; any number of writers and processes may do so at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def publish(self, versions: Versions) -> int:
+        """Publish one view's versions; see ``publish_all``."""
+        return self.publish_all([versions])
+
+    def publish_all(self, batches: Iterable[Versions]) -> int:
+        """Store, in one transaction, each version that is newer than the stored one; return how many were."""
+        rows = [row for versions in batches for row in _rows(versions)]
+        with self._transaction() as cursor:
+            return cursor.executemany(PUBLISH, rows).rowcount if rows else 0
+
+    def forget(self, view_names: Iterable[str]) -> None:
+        """Delete every version of the named views, of any schema."""
+        with self._transaction() as cursor:
+            cursor.executemany(FORGET, [(name,) for name in view_names])
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        with self._lock:
+            self._connection = self._connection or connect(self._path)
+            cursor = self._connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+
+
+def _rows(versions: Versions) -> Iterator[tuple[str, str, str, int, int, bytes]]:
+    name, schema_hash = versions.view.name, versions.view.schema_hash
+    known_us, created_us = versions.known_us.tolist(), versions.created_us.tolist()
+    for entity, known, created, packed in zip(
+        versions.ids, known_us, created_us, pack(versions), strict=True
+    ):
+        yield name, schema_hash, entity, known, created, packed

@@ -1,0 +1,169 @@
+"""From remaining stops to float32 vectors: the one place where a vector is put together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.history import factorize
+from features.itinerary import Itinerary
+from features.moment import FEATURES, Feature
+from features.online import OnlineRows
+from features.priors import service_prior, shrunk, travel_prior
+from features.views import KNOWN, LOOKUPS, VIEWS, View
+
+Float = NDArray[np.float64]
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+
+#: A feed is missing for a row when this lookup finds nothing for it.
+FEEDS = {"telemetry": "motion", "traffic": "to_traffic", "weather": "weather_now", "depot": "depot_state"}
+
+#: Of a leg or door already under way, at least this share is still ahead.
+SHARE_STILL_AHEAD = 0.15
+DEPARTURE_SHRINKAGE = 3.0
+
+
+class Read(Protocol):
+    """Reads versions of a view as of an instant."""
+
+    def __call__(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Feature vectors of remaining stops.
+
+    matrix : (n, len(FEATURES)) float32
+    base_s : (n,) float64, seconds to arrival by the causal prior
+    ages_s : feed -> (n,) float64, age of its last message, NaN where it is missing
+    """
+
+    stop_ids: list[str]
+    route_ids: list[str | None]
+    as_of_us: NDArray[np.int64]
+    matrix: NDArray[np.float32]
+    base_s: Float
+    ages_s: dict[str, Float]
+
+    def __len__(self) -> int:
+        return len(self.stop_ids)
+
+    def take(self, rows: NDArray[np.int64]) -> Vectors:
+        """Some of the rows."""
+        return Vectors(
+            [self.stop_ids[i] for i in rows],
+            [self.route_ids[i] for i in rows],
+            self.as_of_us[rows],
+            self.matrix[rows],
+            self.base_s[rows],
+            {feed: age[rows] for feed, age in self.ages_s.items()},
+        )
+
+
+@cache
+def feature_set_hash() -> str:
+    """Changes when a vector's columns, or what they are made of, change their shape."""
+    features = [[f.name, f.unit, list(f.inputs)] for f in FEATURES]
+    views = [[view.name, view.schema_hash] for view in VIEWS]
+    return hashlib.sha256(json.dumps([features, views]).encode()).hexdigest()[:16]
+
+
+def assemble(itinerary: Itinerary, read: Read, as_of_us: int) -> Vectors:
+    """Vectors of remaining stops at an instant, with features read as of it."""
+    return combine(itinerary, look_up(itinerary, read, as_of_us))
+
+
+def look_up(itinerary: Itinerary, read: Read, as_of_us: int) -> dict[str, NDArray[np.generic]]:
+    """Every lookup's columns: ``alias__field`` float32 and ``alias__known_us`` float64, (n,) each."""
+    found: dict[str, NDArray[np.generic]] = {}
+    for lookup in LOOKUPS:
+        codes, ids = factorize(itinerary.keys[lookup.key])
+        rows = read(lookup.view, ids, as_of_us)
+        for column, name in enumerate(lookup.view.field_names):
+            found[f"{lookup.alias}__{name}"] = rows.values[codes, column]
+        known = np.where(rows.status == 0, rows.known_us, np.nan)
+        found[f"{lookup.alias}__{KNOWN}"] = known[codes]
+    return found
+
+
+def combine(itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]]) -> Vectors:
+    """Vectors from an itinerary and its lookups' columns, retrieved live or point in time."""
+    columns = {name: values.astype(np.float64) for name, values in itinerary.numbers.items()}
+    for name, values in found.items():
+        if name.endswith(f"__{KNOWN}"):
+            age = (itinerary.as_of_us - values.astype(np.float64)) / 1e6
+            columns[name.removesuffix(KNOWN) + "age_s"] = age
+        else:
+            columns[name] = np.ascontiguousarray(values, dtype=np.float64)
+    columns |= _expectations(itinerary, columns)
+    for feature in FEATURES:
+        columns[feature.name] = _bounded(feature, columns)
+    matrix = np.empty((len(itinerary), len(FEATURES)), np.float32)
+    for place, name in enumerate(FEATURE_NAMES):
+        matrix[:, place] = columns[name]
+    return Vectors(
+        itinerary.stop_ids,
+        itinerary.route_ids,
+        itinerary.as_of_us,
+        matrix,
+        columns["base_s"],
+        {feed: columns[f"{alias}__age_s"] for feed, alias in FEEDS.items()},
+    )
+
+
+def _bounded(feature: Feature, columns: Mapping[str, Float]) -> Float:
+    value = feature.compute(*(columns[name] for name in feature.inputs))
+    return np.clip(value, feature.low, feature.high)
+
+
+def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[str, Float]:
+    """The causal prior of every remaining stop, its legs and doors summed along the route.
+
+    Sums run over whole microseconds, so that they do not depend on what else is in the batch.
+    """
+    rank, in_phase_us = columns["rank"], columns["in_phase_s"] * 1e6
+    phase = np.nan_to_num(columns["progress__phase"])
+    leg_log_ratio = travel_prior(columns)
+    leg_us = columns["reference_us"] * np.exp(leg_log_ratio)
+    service_us = columns["from_service_us"] * np.exp(service_prior(columns))
+    first = rank == 1
+    leg_us = np.where(first & (phase == 1), _still_ahead(leg_us, in_phase_us), leg_us)
+    service_us = np.where(first & (phase == 2), _still_ahead(service_us, in_phase_us), service_us)
+    habit_s = shrunk(
+        columns["departure_by_depot__mean"],
+        columns["departure_by_depot__weight"],
+        np.zeros_like(leg_us),
+        DEPARTURE_SHRINKAGE,
+    )
+    wait_us = np.where(first & (phase == 0), np.maximum(columns["departure_in_s"] + habit_s, 0.0) * 1e6, 0.0)
+    starts = np.flatnonzero(np.diff(itinerary.group, prepend=-1))
+    travel = _along_route(leg_us, starts)
+    service = _along_route(service_us, starts)
+    base = travel + service + _along_route(wait_us, starts)
+    jam_millionths = _along_route(np.nan_to_num(columns["to_traffic__jam"]) * 1e6, starts)
+    known_jams = _along_route(np.isfinite(columns["to_traffic__jam"]).astype(np.float64), starts)
+    return {
+        "leg_log_ratio": leg_log_ratio,
+        "travel_s": travel / 1e6,
+        "service_s": service / 1e6,
+        "base_s": base / 1e6,
+        "mean_jam": np.where(known_jams > 0, jam_millionths / 1e6 / np.maximum(known_jams, 1), np.nan),
+    }
+
+
+def _still_ahead(whole_us: Float, spent_us: Float) -> Float:
+    return np.maximum(whole_us - spent_us, SHARE_STILL_AHEAD * whole_us)
+
+
+def _along_route(values: Float, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums of whole units within each group; groups begin at ``starts``."""
+    total = np.cumsum(np.rint(values).astype(np.int64))
+    before = np.where(starts > 0, total[starts - 1], 0)
+    return total - np.repeat(before, np.diff(starts, append=len(values)))
