@@ -29,7 +29,7 @@ Frames = Mapping[str, pl.DataFrame]
 
 
 def in_log_order(tables: Frames, first_seq: int = 1) -> dict[str, pl.DataFrame]:
-    """Each table with its rows' log sequence, times as integer microseconds, duplicates of an event dropped."""
+    """Each table with its log sequence, times as integer microseconds, each event once."""
     order = {name: place for place, name in enumerate(TABLES)}
     stamped = {}
     for name, frame in tables.items():

@@ -25,6 +25,7 @@ SERVICE = "eta"
 EVENT_TS = "event_timestamp"
 CREATED = "created"
 WRITE_BATCH_ROWS = 10_000
+OURS = "schema_hash"  # the tag that marks a view of this code
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -92,10 +93,18 @@ def open_store(workspace: Workspace, *, as_of: datetime | None = None) -> Featur
 
 
 def apply(store: FeatureStore) -> None:
-    """Register entities, views and the service; doing it again changes nothing."""
+    """Register entities, views and the service; doing it again changes nothing.
+
+    A view of ours that has left the code leaves the registry; views that others added stay.
+    """
     entities = _entities()
     views = {view.name: _feature_view(view, entities[view.entity]) for view in VIEWS}
-    store.apply([*entities.values(), *views.values(), _service(views)])
+    left = [view for view in store.list_feature_views() if OURS in view.tags and view.name not in views]
+    store.apply(
+        [*entities.values(), *views.values(), _service(views)],
+        objects_to_delete=[*left, *[view.batch_source for view in left if view.batch_source]],
+        partial=False,
+    )
 
 
 def historical(store: FeatureStore, entity_frame: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +148,7 @@ def _feature_view(view: View, entity: Entity) -> FeatureView:
             created_timestamp_column=CREATED,
         ),
         description=view.meaning,
-        tags={"schema_hash": view.schema_hash},
+        tags={OURS: view.schema_hash},
     )
 
 

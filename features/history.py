@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 K = TypeVar("K")
+_NEVER_US = -(2**62)
 
 
 class Bucketed(NamedTuple):
@@ -141,15 +142,14 @@ def newest(keys: Sequence[str], order_us: Int, latest: dict[str, int]) -> NDArra
     if not len(keys):
         return np.zeros(0, np.bool_)
     codes, uniques = factorize(keys)
-    known = np.array([latest.get(key, -(2**62)) for key in uniques], np.int64)
+    known = np.array([latest.get(key, _NEVER_US) for key in uniques], np.int64)
+    _, rank = np.unique(np.concatenate([order_us, known]), return_inverse=True)
+    row_rank, known_rank = rank[: len(keys)], rank[len(keys) :]
     order = np.argsort(codes, kind="stable")
-    low = min(int(order_us.min()), int(known[known > -(2**62)].min(initial=2**62)))
-    span = max(int(order_us.max()), int(known.max())) - low + 2
-    place = codes[order] * span + (order_us[order] - low) + 1
-    floor = codes[order] * span + np.maximum(known[codes[order]] - low, -1) + 1
-    peak = np.maximum.accumulate(place)
+    place = codes[order] * (len(rank) + 1) + row_rank[order]
+    floor = codes[order] * (len(rank) + 1) + known_rank[codes[order]]
     fresh = np.zeros(len(keys), np.bool_)
-    fresh[order] = (place >= peak) & (place >= floor)
+    fresh[order] = (place >= np.maximum.accumulate(place)) & (place >= floor)
     top = known.copy()
     np.maximum.at(top, codes, order_us)
     latest.update(zip(uniques, top.tolist(), strict=True))

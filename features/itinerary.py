@@ -6,7 +6,7 @@ always the result of the records received by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,7 +37,7 @@ from features.observations import (
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-VISITING = ("arrived", "completed", "failed")
+_NAN = float("nan")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -239,7 +239,10 @@ class RouteBook:
 
     def itinerary(self, route_ids: Sequence[str], as_of_us: int) -> Itinerary:
         """Remaining stops of some routes at an instant."""
-        return stack([(self._routes[route_id], as_of_us) for route_id in route_ids])
+        builder = ItineraryBuilder()
+        for route_id in route_ids:
+            builder.add(self._routes[route_id], as_of_us)
+        return builder.build()
 
     def _insert(self, route: Route) -> None:
         self._routes[route.route_id] = route
@@ -432,106 +435,127 @@ def local_time(timezone: str, instant_us: int) -> tuple[int, float]:
     return (local_us // DAY_US + 3) % 7, (local_us % DAY_US) / HOUR_US
 
 
-def stack(moments: Iterable[tuple[Route, int]]) -> Itinerary:
-    """Remaining stops of routes, each at its own instant."""
-    rows: list[tuple[Any, ...]] = []
-    keys: list[tuple[str | None, ...]] = []
-    stop_ids: list[str] = []
-    for group, (route, as_of_us) in enumerate(moments):
-        _append_rows(route, as_of_us, group, rows, keys, stop_ids)
-    columns = list(zip(*rows, strict=True)) or [()] * (len(NUMBERS) + 2)
-    key_columns = list(zip(*keys, strict=True)) or [()] * len(KEYS)
-    numbers = {
-        name: np.array(column, np.int64 if name.endswith("_us") else np.float64)
-        for name, column in zip(NUMBERS, columns[2:], strict=True)
-    }
-    return Itinerary(
-        as_of_us=np.array(columns[0], np.int64),
-        group=np.array(columns[1], np.int64),
-        stop_ids=stop_ids,
-        numbers=numbers,
-        keys={name: list(column) for name, column in zip(KEYS, key_columns, strict=True)},
+class ItineraryBuilder:
+    """Collects the remaining stops of routes, each route as it stands when it is added."""
+
+    def __init__(self) -> None:
+        self._groups = 0
+        self._rows: list[tuple[Any, ...]] = []
+        self._keys: list[tuple[str | None, ...]] = []
+        self._stop_ids: list[str] = []
+
+    def add(self, route: Route, as_of_us: int) -> None:
+        """Add the remaining stops of a route at an instant."""
+        progress = route.progress
+        departs_in_s, in_phase_s = _departs_in_s(route, as_of_us), _in_phase_s(progress, as_of_us)
+        remaining = route.remaining()
+        here = _here(route)
+        for rank, stop in enumerate(remaining, start=1):
+            expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
+            weekday, hour = local_time(route.timezone, expected_us)
+            follows_plan = stop.sequence == here.sequence + 1
+            self._stop_ids.append(stop.stop_id)
+            self._rows.append(
+                (
+                    as_of_us,
+                    self._groups,
+                    rank,
+                    len(remaining),
+                    hour,
+                    weekday,
+                    reference_travel_us(
+                        stop.planned_travel_s if follows_plan else None, here.position, stop.position
+                    ),
+                    here.service_us,
+                    distance_m(here.position, stop.position) if here.position and stop.position else _NAN,
+                    _seconds_until(stop.planned_arrival_us, as_of_us),
+                    _seconds_until(stop.promised_end_us, as_of_us),
+                    departs_in_s,
+                    in_phase_s,
+                    _NAN if stop.planned_service_s is None else stop.planned_service_s,
+                    _NAN if stop.parcels is None else stop.parcels,
+                    _NAN if stop.lat is None else stop.lat,
+                    _NAN if stop.lon is None else stop.lon,
+                )
+            )
+            self._keys.append(
+                (
+                    route.route_id,
+                    route.vehicle_id,
+                    route.courier_id,
+                    route.depot_id,
+                    route.area_id,
+                    stop.zone_id,
+                    here.zone_id,
+                    here.site_id,
+                    pair_key(here.zone_id, stop.zone_id),
+                    pair_hour_key(here.zone_id, stop.zone_id, int(hour)),
+                    area_hour_key(route.area_id, weekday, int(hour)),
+                    area_valid_hour_key(route.area_id, expected_us),
+                    service_class(route, stop),
+                )
+            )
+            here = _at(stop)
+        self._groups += 1
+
+    def build(self) -> Itinerary:
+        columns = list(zip(*self._rows, strict=True)) or [()] * (len(NUMBERS) + 2)
+        keys = list(zip(*self._keys, strict=True)) or [()] * len(KEYS)
+        numbers = {
+            name: np.array(column, np.int64 if name.endswith("_us") else np.float64)
+            for name, column in zip(NUMBERS, columns[2:], strict=True)
+        }
+        return Itinerary(
+            as_of_us=np.array(columns[0], np.int64),
+            group=np.array(columns[1], np.int64),
+            stop_ids=self._stop_ids,
+            numbers=numbers,
+            keys={name: list(column) for name, column in zip(KEYS, keys, strict=True)},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a leg starts, and the time at the door there that is still to come."""
+
+    zone_id: str
+    position: tuple[float, float] | None
+    sequence: int
+    site_id: str | None = None
+    service_us: int = 0
+
+
+def _at(stop: StopPlan) -> _Place:
+    return _Place(
+        zone_id=stop.zone_id,
+        position=stop.position,
+        sequence=stop.sequence,
+        site_id=stop.site_id,
+        service_us=reference_service_us(stop.planned_service_s),
     )
 
 
-_NAN = float("nan")
-
-
-def _append_rows(
-    route: Route,
-    as_of_us: int,
-    group: int,
-    rows: list[tuple[Any, ...]],
-    keys: list[tuple[str | None, ...]],
-    stop_ids: list[str],
-) -> None:
+def _here(route: Route) -> _Place:
+    """The stop being served, else the place last left, else the origin."""
     progress = route.progress
-    remaining = route.remaining()
-    from_zone_id = progress.left_zone_id or route.origin_zone_id
-    from_position = progress.left_position or route.origin_position
-    from_sequence = progress.left_sequence
-    from_site_id: str | None = None
-    from_service_us = 0
     served = route.stops.get(progress.at_stop_id or "") if progress.phase == AT_STOP else None
     if served is not None:
-        from_zone_id, from_position, from_sequence = served.zone_id, served.position, served.sequence
-        from_site_id, from_service_us = served.site_id, reference_service_us(served.planned_service_s)
-    departure_in_s = (
-        (route.planned_departure_us - as_of_us) / 1e6
-        if progress.phase == BEFORE_DEPARTURE and route.planned_departure_us is not None
-        else 0.0
+        return _at(served)
+    return _Place(
+        zone_id=progress.left_zone_id or route.origin_zone_id,
+        position=progress.left_position or route.origin_position,
+        sequence=progress.left_sequence,
     )
-    in_phase_s = (as_of_us - progress.phase_since_us) / 1e6 if progress.phase else 0.0
-    for rank, stop in enumerate(remaining, start=1):
-        expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
-        weekday, hour = local_time(route.timezone, expected_us)
-        position = stop.position
-        distance = distance_m(from_position, position) if from_position and position else _NAN
-        follows_plan = stop.sequence == from_sequence + 1
-        reference_us = reference_travel_us(
-            stop.planned_travel_s if follows_plan else None, from_position, position
-        )
-        rows.append(
-            (
-                as_of_us,
-                group,
-                rank,
-                len(remaining),
-                hour,
-                weekday,
-                reference_us,
-                from_service_us,
-                distance,
-                _seconds_until(stop.planned_arrival_us, as_of_us),
-                _seconds_until(stop.promised_end_us, as_of_us),
-                departure_in_s,
-                in_phase_s,
-                _NAN if stop.planned_service_s is None else stop.planned_service_s,
-                _NAN if stop.parcels is None else stop.parcels,
-                _NAN if stop.lat is None else stop.lat,
-                _NAN if stop.lon is None else stop.lon,
-            )
-        )
-        keys.append(
-            (
-                route.route_id,
-                route.vehicle_id,
-                route.courier_id,
-                route.depot_id,
-                route.area_id,
-                stop.zone_id,
-                from_zone_id,
-                from_site_id,
-                pair_key(from_zone_id, stop.zone_id),
-                pair_hour_key(from_zone_id, stop.zone_id, int(hour)),
-                area_hour_key(route.area_id, weekday, int(hour)),
-                area_valid_hour_key(route.area_id, expected_us),
-                service_class(route, stop),
-            )
-        )
-        stop_ids.append(stop.stop_id)
-        from_zone_id, from_position, from_sequence = stop.zone_id, position, stop.sequence
-        from_site_id, from_service_us = stop.site_id, reference_service_us(stop.planned_service_s)
+
+
+def _departs_in_s(route: Route, as_of_us: int) -> float:
+    if route.progress.phase != BEFORE_DEPARTURE or route.planned_departure_us is None:
+        return 0.0
+    return (route.planned_departure_us - as_of_us) / 1e6
+
+
+def _in_phase_s(progress: Progress, as_of_us: int) -> float:
+    return (as_of_us - progress.phase_since_us) / 1e6 if progress.phase != BEFORE_DEPARTURE else 0.0
 
 
 def _seconds_until(instant_us: int | None, as_of_us: int) -> float:

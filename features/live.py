@@ -16,7 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from data_contracts.record import Record
-from features.history import Bucketed, RollingSums, Windows, fading_mean, newest, weights
+from features.history import Bucketed, RollingSums, fading_mean, newest, weights
 from features.itinerary import RouteBook, area_valid_hour_key
 from features.observations import LOG_UNIT, Observation
 from features.online import NOT_KNOWN_US, OnlineRows, Status, Versions
@@ -184,22 +184,19 @@ class LiveFeatures:
         before: dict[str, Float],
     ) -> list[Versions]:
         """Move one rolling mean; ``before`` receives what each found, weight 0 without a key."""
+        name = mean.view.name
+        before |= {f"{name}__{suffix}": np.zeros(len(observations)) for suffix in ("mean", "weight")}
         at = [i for i, o in enumerate(observations) if mean.key in o.keys]
-        keys = [observations[i].keys[mean.key] for i in at]
-        received = np.array([observations[i].received_us for i in at], np.int64)
-        value = np.array([values[i] for i in at], np.int64)
-        fade = weights(mean.count, mean.half_life)
-        unit = MILLIONTH
-        found = _NOTHING if not at else self._means[mean.view.name].advance(keys, received, value)
-        for suffix, column in zip(
-            ("mean", "weight"), fading_mean(found.before_sums, found.before_counts, fade, unit), strict=True
-        ):
-            whole = np.zeros(len(observations))
-            whole[at] = column.astype(np.float32)
-            before[f"{mean.view.name}__{suffix}"] = whole
         if not at:
             return []
-        after = np.stack(fading_mean(found.sums, found.counts, fade, unit), axis=1)
+        keys = [observations[i].keys[mean.key] for i in at]
+        received = np.array([observations[i].received_us for i in at], np.int64)
+        found = self._means[name].advance(keys, received, np.array([values[i] for i in at], np.int64))
+        fade = weights(mean.count, mean.half_life)
+        found_mean, found_weight = fading_mean(found.before_sums, found.before_counts, fade, MILLIONTH)
+        before[f"{name}__mean"][at] = found_mean.astype(np.float32)
+        before[f"{name}__weight"][at] = found_weight.astype(np.float32)
+        after = np.stack(fading_mean(found.sums, found.counts, fade, MILLIONTH), axis=1)
         created = np.array([observations[i].seq for i in at], np.int64)
         return [
             Versions(
@@ -268,12 +265,16 @@ class LiveFeatures:
         changed: dict[tuple[str, str], None] = {}
         for publication in publications:
             name, rows = publication.view.name, self.latest[publication.view.name]
-            for key, last in dict(zip(publication.ids, range(len(publication.ids)), strict=True)).items():
-                rows[key] = Latest(
-                    int(publication.known_us[last]),
-                    int(publication.created_us[last]),
-                    tuple(publication.values[last].tolist()),
-                )
+            newest_rows = dict(zip(publication.ids, range(len(publication.ids)), strict=True))
+            last = np.fromiter(newest_rows.values(), np.int64, len(newest_rows))
+            for key, known_us, created_us, values in zip(
+                newest_rows,
+                publication.known_us[last].tolist(),
+                publication.created_us[last].tolist(),
+                publication.values[last].tolist(),
+                strict=True,
+            ):
+                rows[key] = Latest(known_us, created_us, tuple(values))
                 changed[name, key] = None
         return list(changed)
 
@@ -321,10 +322,6 @@ class LiveFeatures:
                     ring.state[key] = Bucketed(kept[0], tuple(kept[1]), tuple(kept[2]))
             if happened is not None:
                 self._happened[name][key] = happened
-
-
-_EMPTY = [np.zeros(0, np.int64)]
-_NOTHING = Windows(_EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
 def _means_of(observation: str) -> list[RollingMean]:

@@ -315,10 +315,11 @@ def _as_of(moments: pl.DataFrame, join: AsOfJoin) -> pl.DataFrame:
 
 def _versions(moments: pl.DataFrame, join: AsOfJoin) -> pl.DataFrame:
     """The versions that any entity row could take, by event and created timestamp."""
-    first_us, last_us = moments[AS_OF_US].min(), moments[AS_OF_US].max()
+    first_us = pl.lit(moments[AS_OF_US].min(), pl.Int64)
+    last_us = pl.lit(moments[AS_OF_US].max(), pl.Int64)
     in_reach = pl.col(EVENT_TS_US) <= last_us
     if join.ttl_us is not None:
-        in_reach &= pl.col(EVENT_TS_US) >= pl.lit(first_us, pl.Int64) - join.ttl_us
+        in_reach &= pl.col(EVENT_TS_US) >= first_us - join.ttl_us
     created = _epoch_us(join.created) if join.created else pl.lit(0, pl.Int64)
     return (
         pl.scan_parquet(join.path)

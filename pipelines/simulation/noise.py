@@ -1,0 +1,68 @@
+"""Randomness with an address: (seed, path, purpose, entity, index), so that twins stay in step."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from statistics import NormalDist
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Noise:
+    """Arrays of draws, one per purpose; what is drawn for one purpose never shifts another.
+
+    An entry of an array is addressed by entity and index, not by the order of the draws: a twin that cancels
+    a stop leaves the noise of every other stop as it was.
+    """
+
+    def __init__(self, seed: int, *path: int) -> None:
+        self.seed, self.path = seed, path
+        self._drawn: dict[tuple[str, tuple[int, ...]], Array] = {}
+
+    def child(self, *path: int) -> Noise:
+        """Independent noise at a longer path."""
+        return Noise(self.seed, *self.path, *path)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        key = (*self.path, zlib.crc32(purpose.encode()))
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=key)))
+
+    def normal(self, purpose: str, *shape: int) -> Array:
+        """Standard normal draws, the same array at every call."""
+        if (purpose, shape) not in self._drawn:
+            self._drawn[purpose, shape] = self.generator(purpose).standard_normal(shape)
+        return self._drawn[purpose, shape]
+
+    def uniform(self, purpose: str, *shape: int) -> Array:
+        """Draws from [0, 1), the same array at every call."""
+        if (purpose, shape) not in self._drawn:
+            self._drawn[purpose, shape] = self.generator(purpose).random(shape)
+        return self._drawn[purpose, shape]
+
+    def habits(self, purpose: str, count: int, sd: float) -> Array:
+        """Factors around one, evenly from a lognormal, dealt out at random so that no city is odd."""
+        even = [NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)]
+        return lognormal(self.generator(purpose).permutation(even), sd)
+
+
+def lognormal(normal: Array, sd: float) -> Array:
+    """Factors around one: exp(sd z - sd^2 / 2), of mean 1."""
+    return np.exp(sd * normal - sd * sd / 2)
+
+
+def autoregressive(normal: Array, memory: float) -> Array:
+    """AR(1) of unit variance along the last axis: x[t] = memory x[t-1] + sqrt(1 - memory^2) z[t]."""
+    state = np.ascontiguousarray(normal.T).copy()
+    state[1:] *= np.sqrt(1 - memory**2)
+    for before, here in pairwise(state):
+        here += memory * before
+    return state.T
+
+
+def between(share: Array, low_high: tuple[float, float]) -> Array:
+    """Maps shares in [0, 1) onto a range."""
+    low, high = low_high
+    return low + (high - low) * share

@@ -1,0 +1,95 @@
+"""Where the vehicles are, every half minute, as their receivers say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.simulation.disruptions import HOUR_S
+from pipelines.simulation.envelope import Envelope, joined_id, named
+from pipelines.simulation.noise import Array
+from pipelines.simulation.streets import TICK_S, TICKS
+
+if TYPE_CHECKING:
+    from pipelines.simulation.city import City
+
+STATUSES = ("parked", "driving", "serving", "stopped")
+PARKED, DRIVING, SERVING, STOPPED = range(4)
+
+_ROUTE_S = 1e6
+_DAY_S = 30 * HOUR_S
+
+
+def pings(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+    """The pings of an interval, without those lost in a gap."""
+    p, plan, noise = city.world.parameters.messages, city.plan, city.noise
+    routes, slots = len(plan.route_ids), int(_DAY_S / p.ping_s)
+    route, slot, at_s = _instants(city, from_s, until_s, slots)
+    x_m, y_m, speed_mps, status = _positions(city, route, at_s)
+    number = route * slots + slot
+    east_m, north_m = p.ping_sd_m * noise.normal("ping error", 2, routes * slots)[:, number]
+    speed_mps = speed_mps * np.exp(0.15 * noise.normal("ping speed", routes * slots)[number])
+    columns = {
+        "event_id": joined_id("P", f"{plan.day:%Y%m%d}", route + 1, slot),
+        "vehicle_id": named(city.world.vehicle_ids, route),
+        "route_id": named(plan.route_ids, route),
+        "lat": np.round(city.world.lat(y_m + north_m), 6),
+        "lon": np.round(city.world.lon(x_m + east_m), 6),
+        "speed_mps": np.round(np.clip(speed_mps, 0, 60), 2),
+        "status": named(STATUSES, status),
+    }
+    return envelope.seal("pings", columns, at_s, number, routes * slots)
+
+
+def _instants(city: City, from_s: float, until_s: float, slots: int) -> tuple[Array, Array, Array]:
+    p, plan = city.world.parameters.messages, city.plan
+    routes = np.arange(len(plan.route_ids))
+    first, last = (int(np.clip(s / p.ping_s + more, 0, slots)) for s, more in ((from_s, -1), (until_s, 1)))
+    route, slot = (grid.ravel() for grid in np.meshgrid(routes, np.arange(first, last), indexing="ij"))
+    phase_s = p.ping_s * city.noise.uniform("ping phase", len(routes))
+    at_s = slot * p.ping_s + phase_s[route]
+    gaps = int(_DAY_S / p.gap_s)
+    lost = city.noise.uniform("gap", len(routes), gaps) < p.gap_share
+    gap = np.minimum((at_s / p.gap_s).astype(int), gaps - 1)
+    on_s = plan.departure_s - p.pings_before_departure_s
+    off_s = city.done_s[plan.stops :]
+    kept = (at_s >= from_s) & (at_s < until_s) & (at_s >= on_s[route]) & (at_s <= off_s[route])
+    kept &= ~lost[route, gap]
+    return route[kept], slot[kept], at_s[kept]
+
+
+def _positions(city: City, route: Array, at_s: Array) -> tuple[Array, Array, Array, Array]:
+    plan = city.plan
+    begun = np.flatnonzero(np.isfinite(city.left_s))
+    begun = begun[np.argsort(plan.place_route[begun] * _ROUTE_S + city.left_s[begun], kind="stable")]
+    keys = plan.place_route[begun] * _ROUTE_S + city.left_s[begun]
+    place = np.append(begun, plan.stops)[np.searchsorted(keys, route * _ROUTE_S + at_s, side="right") - 1]
+    away = (plan.place_route[place] == route) & (city.left_s[place] <= at_s)
+    place = np.where(away, place, plan.stops + route)
+    before = np.where(away, city.came_from[place], place)
+    share, speed_mps = np.zeros(len(at_s)), np.zeros(len(at_s))
+    share[away], speed_mps[away] = _progress(city, place[away], at_s[away])
+    x_m, y_m = (
+        axis[before] + share * (axis[place] - axis[before]) for axis in (plan.place_x_m, plan.place_y_m)
+    )
+    stop_s, resume_s = np.array(city.pauses)[route].T
+    driving, stopped = away & (at_s < city.arrived_s[place]), away & (at_s >= stop_s) & (at_s < resume_s)
+    status = np.select([stopped, driving, away], [STOPPED, DRIVING, SERVING], PARKED)
+    return x_m, y_m, np.where(status == DRIVING, speed_mps, 0.0), status
+
+
+def _progress(city: City, place: Array, at_s: Array) -> tuple[Array, Array]:
+    """Share of the leg that is driven, and the speed, from the same rates that timed the leg."""
+    plan, rates = city.plan, city.rates
+    second = at_s >= city.middle_s[place]
+    zone = np.where(second, plan.place_zone[place], plan.place_zone[city.came_from[place]])
+    since_s = np.where(second, city.middle_s[place], city.left_s[place])
+    stop_s, resume_s = np.array(city.pauses)[plan.place_route[place]].T
+    lost_m = rates.work(zone, np.clip(since_s, stop_s, resume_s), np.clip(at_s, stop_s, resume_s))
+    leg_work_m = city.leg_work_m(place)
+    share = 0.5 * second + (rates.work(zone, since_s, at_s) - lost_m) / leg_work_m
+    tick = np.clip((at_s / TICK_S).astype(int), 0, TICKS - 1)
+    pace = city.world.courier_pace[plan.route_courier[plan.place_route[place]]]
+    return np.clip(share, 0, 1), rates.rate[zone, tick] * pace / city.draws.leg[place]

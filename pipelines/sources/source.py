@@ -1,0 +1,60 @@
+"""What a source is: canonical tables from somebody's files, and the instants at which it is judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from data_contracts.errors import SourceError
+from training.instants import Instants
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Canonical tables, and how many rows the evaluation's own rules left out, by reason."""
+
+    tables: dict[str, pa.Table]
+    excluded: Counter[str] = field(default_factory=Counter)
+
+
+class Source(Protocol):
+    """One adapter: it maps columns to the canonical tables and does nothing else."""
+
+    name: str
+    instants: Instants
+
+    def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded: ...
+
+
+def files(paths: Sequence[Path | str], pattern: str) -> list[Path]:
+    """Files named by files, folders (their ``pattern``) or globs, in order, each once.
+
+    Raises
+    ------
+    SourceError
+        when a path names nothing, or a file is empty
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        matches = sorted(path.glob(pattern)) if path.is_dir() else [path] if path.is_file() else _glob(path)
+        if not matches:
+            raise SourceError(
+                "no such file" if not path.is_dir() else f"the folder holds no {pattern}",
+                where=str(path),
+                next_step="name a file, a folder or a glob that exists",
+            )
+        found.update(dict.fromkeys(matches))
+    for file in found:
+        if file.stat().st_size == 0:
+            raise SourceError("the file is empty", where=str(file), next_step="fetch it again")
+    return list(found)
+
+
+def _glob(path: Path) -> list[Path]:
+    root = Path(path.anchor or ".")
+    return sorted(match for match in root.glob(str(path.relative_to(path.anchor))) if match.is_file())

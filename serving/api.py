@@ -1,0 +1,153 @@
+"""The HTTP API of one workspace: a Starlette app that BentoML mounts, and that tests call in process."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from data_contracts.workspace import Workspace
+from serving.calls import READ_CALLS
+from serving.ingest import REJECTED, ingest, rows_of
+from serving.log import Verdict
+from serving.models import Load, load_forecaster
+from serving.openapi import DOCUMENT_CALLS
+from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem, unprocessable
+from serving.responses import JSON
+from serving.runtime import Runtime, open_runtime, serving
+from serving.settings import ServiceSettings
+from serving.times import to_rfc3339
+from serving.wire import EtaRequest
+
+
+def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = load_forecaster) -> Starlette:
+    """The API of a workspace; nothing is opened before the app's lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        runtime = await run_in_threadpool(open_runtime, workspace, settings, load)
+        async with serving(runtime):
+            app.state.runtime = runtime
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/v1/events", post_events, methods=["POST"]),
+            Route("/v1/eta", post_eta, methods=["POST"]),
+            *READ_CALLS,
+            *DOCUMENT_CALLS,
+            Route("/v1/{path:path}", unknown_path),
+        ],
+        exception_handlers={
+            ProblemError: on_problem,
+            HTTPException: on_http_error,
+            sqlite3.OperationalError: on_storage,
+            Exception: on_failure,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def post_events(request: Request) -> Response:
+    """Append events to the log; on disk before the answer."""
+    runtime: Runtime = request.app.state.runtime
+    limits = runtime.settings.limits
+    body = await _body(request, limits.body_bytes)
+    verdicts = await run_in_threadpool(_ingest, runtime, body, request.headers.get("content-type", ""))
+    counts = Counter(verdict["verdict"] for verdict in verdicts)
+    if counts[REJECTED] == len(verdicts):
+        detail = f"none of {len(verdicts)} events was accepted; first: {verdicts[0]['reason']}"
+        refused = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "no-event-accepted", detail)
+        return JSON(
+            refused | {"rows": verdicts},
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            media_type="application/problem+json",
+        )
+    words = (Verdict.ACCEPTED.value, Verdict.DUPLICATE.value, REJECTED)
+    return JSON({word: counts[word] for word in words} | {"rows": verdicts}, HTTPStatus.ACCEPTED)
+
+
+async def post_eta(request: Request) -> Response:
+    """Score now: stops by id, a route by id, or a route that the caller brings along."""
+    runtime: Runtime = request.app.state.runtime
+    limits = runtime.settings.limits
+    asked = _eta_request(await _body(request, limits.body_bytes), limits.stops)
+    return JSON(await run_in_threadpool(_score, runtime, asked))
+
+
+async def unknown_path(request: Request) -> Response:
+    raise HTTPException(HTTPStatus.NOT_FOUND, f"{request.url.path} is not part of this API; see /docs")
+
+
+async def on_storage(_: Request, error: Exception) -> JSON:
+    """The log or its disk cannot take it now; nothing was acknowledged."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    kind = "storage-full" if "full" in str(error) else "storage-busy"
+    return JSON(
+        problem(status, kind, f"{error}; nothing of this request was stored, send it again"),
+        status,
+        media_type="application/problem+json",
+        headers={"Retry-After": "2"},
+    )
+
+
+def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, Any]]:
+    return ingest(rows_of(body, content_type, runtime.settings.limits.events), runtime.log)
+
+
+def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
+    as_of_us = runtime.log.now_us()
+    if asked.stop_ids is not None:
+        forecasts = runtime.eta.of_stops(asked.stop_ids, as_of_us, asked.reasons)
+    elif asked.route_id is not None:
+        forecasts = runtime.eta.of_route(asked.route_id, as_of_us, asked.reasons)
+    else:
+        route, stops = asked.route or {}, asked.stops or []
+        forecasts = runtime.eta.of_inline(route, stops, asked.events, as_of_us, asked.reasons)
+    return {"as_of": to_rfc3339(as_of_us), "forecasts": forecasts}
+
+
+def _eta_request(body: bytes, most_stops: int) -> EtaRequest:
+    try:
+        asked = EtaRequest.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
+    except ValidationError as error:
+        raise unprocessable(_first_fault(error)) from None
+    count = len(asked.stop_ids or asked.stops or ())
+    if count > most_stops:
+        detail = f"{count} stops in one request; send at most {most_stops}"
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-stops", detail)
+    return asked
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    told = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {told}" if where else told
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, read no further than the limit."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            detail = f"the body is larger than {limit} bytes; send smaller batches"
+            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", detail)
+        chunks.append(chunk)
+    return b"".join(chunks)

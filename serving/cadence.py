@@ -1,0 +1,104 @@
+"""Which routes are scored at a tick, and how much of each: pure decisions on log time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from serving.times import US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """How often things are done, in seconds of the log's clock."""
+
+    tick_s: float = 1.0
+    whole_route_s: float = 30.0
+    silent_route_s: float = 60.0
+    next_stops: int = 3
+    slip_moved_s: float = 60.0
+    history_s: float = 60.0
+    history_moved_s: float = 60.0
+    history_moved_probability: float = 0.05
+    sweep_s: float = 3600.0
+    keep_history_s: float = 7 * 86_400.0
+    keep_finished_route_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteCadence:
+    """When a route was last touched and scored; ``whole_slip_s`` is its slip when it was last scored whole.
+
+    A route without a stop left to reach is not live; it is scored again only if something new happens to it.
+    """
+
+    route_id: str
+    live: bool = True
+    dirty: bool = False
+    touched_us: int = 0
+    scored_us: int | None = None
+    whole_us: int | None = None
+    whole_slip_s: float | None = None
+
+    def touched(self, at_us: int) -> RouteCadence:
+        return replace(self, live=True, dirty=True, touched_us=at_us)
+
+    def finished(self) -> RouteCadence:
+        return replace(self, live=False, dirty=False)
+
+    def scored(self, at_us: int, whole: bool, slip_s: float | None) -> RouteCadence:
+        if not whole:
+            return replace(self, dirty=False, scored_us=at_us)
+        return replace(self, dirty=False, scored_us=at_us, whole_us=at_us, whole_slip_s=slip_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Routes to score at a tick: some whole, some only their next stops."""
+
+    whole: tuple[str, ...]
+    next_stops: tuple[str, ...]
+
+
+def due(routes: Iterable[RouteCadence], tick_us: int, cadence: Cadence) -> Due:
+    """A dirty route has its next stops scored now, and is scored whole once in a while; a silent one too."""
+    whole, next_stops = [], []
+    for route in routes:
+        if not route.live:
+            continue
+        rest_s = cadence.whole_route_s if route.dirty else cadence.silent_route_s
+        if _is_past(route.whole_us, tick_us, rest_s):
+            whole.append(route.route_id)
+        elif route.dirty:
+            next_stops.append(route.route_id)
+    return Due(tuple(sorted(whole)), tuple(sorted(next_stops)))
+
+
+def slipped(route: RouteCadence, slip_s: float | None, cadence: Cadence) -> bool:
+    """Whether the slip has moved so far since the last whole scoring that the later stops are wrong too."""
+    if slip_s is None or route.whole_slip_s is None:
+        return False
+    return abs(slip_s - route.whole_slip_s) > cadence.slip_moved_s
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTail:
+    """The last forecast of a stop that was kept."""
+
+    as_of_us: int
+    eta_us: int
+    late_probability: float | None
+
+
+def worth_keeping(tails: Mapping[str, HistoryTail], stop_id: str, now: HistoryTail, cadence: Cadence) -> bool:
+    """Whether a forecast goes into the history: the first, one that moved, or one after a while."""
+    last = tails.get(stop_id)
+    if last is None or now.as_of_us - last.as_of_us >= cadence.history_s * US:
+        return True
+    moved_s = abs(now.eta_us - last.eta_us) / US
+    risk_moved = abs((now.late_probability or 0.0) - (last.late_probability or 0.0))
+    return moved_s >= cadence.history_moved_s or risk_moved >= cadence.history_moved_probability
+
+
+def _is_past(since_us: int | None, now_us: int, rest_s: float) -> bool:
+    return since_us is None or now_us - since_us >= rest_s * US

@@ -1,0 +1,128 @@
+"""The calls that read: forecasts as the engine last made them, routes, alerts, and where the service stands."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.forecasts import ModelName
+from serving.problems import ProblemError, unknown, unprocessable
+from serving.responses import JSON, joined
+from serving.runtime import Runtime
+from serving.times import to_rfc3339_or_none
+
+ALERT_STATES = ("open", "resolved")
+
+
+def stop_eta(request: Request) -> Response:
+    """The latest forecast of a stop."""
+    runtime, stop_id = _runtime(request), request.path_params["stop_id"]
+    body = runtime.ops.forecast(stop_id)
+    if body is None:
+        raise _not_scored(runtime, stop_id)
+    return JSON(body)
+
+
+def stop_history(request: Request) -> Response:
+    """How the forecast of a stop moved, the newest first."""
+    runtime, stop_id = _runtime(request), request.path_params["stop_id"]
+    kept = runtime.ops.history(stop_id, _limit(request))
+    if not kept:
+        raise _not_scored(runtime, stop_id)
+    return joined("forecasts", kept, stop_id=stop_id)
+
+
+def route_eta(request: Request) -> Response:
+    """The latest forecasts of the stops that a route still has to reach."""
+    runtime, route_id = _runtime(request), request.path_params["route_id"]
+    remaining = runtime.eta.remaining(route_id)
+    return joined("forecasts", runtime.ops.forecasts(remaining), route_id=route_id)
+
+
+def routes(request: Request) -> Response:
+    """Live routes."""
+    rows = _runtime(request).ops.route_overview(_limit(request))
+    return JSON(
+        {
+            "routes": [
+                {
+                    "route_id": row["route_id"],
+                    "touched_at": to_rfc3339_or_none(row["touched_us"]),
+                    "scored_at": to_rfc3339_or_none(row["scored_us"]),
+                    "slip_s": row["whole_slip_s"],
+                    "open_alerts": row["open_alerts"],
+                    "next_stop_id": row["next_stop_id"],
+                }
+                for row in rows
+            ]
+        }
+    )
+
+
+def alerts(request: Request) -> Response:
+    """Alerts, the newest first; ``state``, ``stop_id`` and ``route_id`` narrow them."""
+    asked = request.query_params
+    state = asked.get("state")
+    if state is not None and state not in ALERT_STATES:
+        raise unprocessable(f"state: {state!r} is unknown; give one of {', '.join(ALERT_STATES)}")
+    found = _runtime(request).ops.alerts(state, asked.get("stop_id"), asked.get("route_id"), _limit(request))
+    return joined("alerts", found)
+
+
+def summary(request: Request) -> Response:
+    """Where the log ends, how far the engine is, and what it holds."""
+    runtime = _runtime(request)
+    checkpoint, head = runtime.ops.checkpoint(), runtime.log.last()
+    model = runtime.champion.model
+    return JSON(
+        {
+            "clock": runtime.settings.clock.value,
+            "log": {"seq": head.seq, "received_at": _instant(head.received_us)},
+            "checkpoint": {
+                "seq": checkpoint.seq,
+                "as_of": _instant(checkpoint.as_of_us),
+                "scored_at": _instant(checkpoint.scored_us),
+            },
+            "behind": max(0, head.seq - checkpoint.seq),
+            "model": None if model is None else ModelName.of(model).document(),
+            "counts": runtime.ops.counts(),
+        }
+    )
+
+
+READ_CALLS = (
+    Route("/v1/stops/{stop_id}/eta", stop_eta, methods=["GET"]),
+    Route("/v1/stops/{stop_id}/history", stop_history, methods=["GET"]),
+    Route("/v1/routes/{route_id}/eta", route_eta, methods=["GET"]),
+    Route("/v1/routes", routes, methods=["GET"]),
+    Route("/v1/alerts", alerts, methods=["GET"]),
+    Route("/v1/summary", summary, methods=["GET"]),
+)
+
+
+def _runtime(request: Request) -> Runtime:
+    runtime: Any = request.app.state.runtime
+    return runtime
+
+
+def _limit(request: Request) -> int:
+    most = _runtime(request).settings.limits.rows
+    text = request.query_params.get("limit", "100")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise unprocessable(f"limit: {text[:20]!r} is not a whole number from 1 to {most}")
+    return int(text)
+
+
+def _instant(at_us: int) -> str | None:
+    return to_rfc3339_or_none(at_us or None)
+
+
+def _not_scored(runtime: Runtime, stop_id: str) -> ProblemError:
+    if not runtime.ops.routes_of_stops([stop_id]):
+        return unknown("stop", stop_id)
+    detail = f"stop {stop_id!r} is known but not scored yet; POST /v1/eta scores it now"
+    return ProblemError(HTTPStatus.NOT_FOUND, "not-scored-yet", detail)

@@ -1,0 +1,60 @@
+"""SQLite as a workspace uses it: write-ahead log, a busy timeout, and statements kept in ``serving/sql``."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+BUSY_TIMEOUT_S = 10.0
+JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
+_NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+@cache
+def statements(file: str) -> Mapping[str, str]:
+    """The statements of ``sql/<file>.sql`` by the name in their ``-- name:`` line."""
+    text = files("serving").joinpath("sql", f"{file}.sql").read_text(encoding="utf-8")
+    parts = _NAMED.split(text)[1:]
+    return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], schema: str) -> sqlite3.Connection:
+    """Open a database for writing, with its tables made where they are not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _open(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
+    connection.executescript(schema)
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database that somebody else writes."""
+    connection = _open(path)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+@contextmanager
+def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One write transaction: committed on leaving, rolled back on any error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    return connection

@@ -1,0 +1,157 @@
+"""What the engine remembers of promises and alerts between two ticks, and how a score moves it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from features.itinerary import RouteBook, StopPlan
+from serving.alerts import LATE_RISK, Action, AlertPolicy, Decision, LateRisk, Reason, Watch, decide
+from serving.batch import Batch
+from serving.promises import DeliveryWindow, Promise, PromisePolicy, Revise, revise
+from serving.scoring import Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A customer is told a new window."""
+
+    before: Promise
+    now: Promise
+    reason: Revise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What was decided about one row of the scores."""
+
+    row: int
+    plan: StopPlan | None
+    alert: Decision
+    revision: Revision | None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether somebody hears of it, so that its reasons are worth computing."""
+        return self.revision is not None or self.alert.action in (Action.OPEN, Action.UPDATE)
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """Promises by stop, and watches by stop and route."""
+
+    promise_policy: PromisePolicy
+    alert_policy: AlertPolicy
+    promises: dict[str, Promise] = field(default_factory=dict)
+    watches: dict[str, Watch] = field(default_factory=dict)
+    watched: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def restore(self, promises: Iterable[Promise], watches: Iterable[Watch]) -> None:
+        self.promises = {promise.stop_id: promise for promise in promises}
+        for watch in watches:
+            self._keep(watch)
+
+    def take_up(self, plans: Iterable[StopPlan | None], batch: Batch) -> None:
+        """A window in the plan of a stop is the first that its customer was told."""
+        for plan in plans:
+            if plan is None or plan.stop_id in self.promises:
+                continue
+            if (promise := planned_promise(plan)) is not None:
+                self._promise(promise, batch)
+
+    def hear(self, body: Mapping[str, Any], route_id: str, at_us: int, batch: Batch) -> None:
+        """Another system told a customer a window: a row of ``promises``."""
+        window = DeliveryWindow(start_us=body["promised_start_at"], end_us=body["promised_end_at"])
+        known = self.promises.get(body["stop_id"])
+        promise = Promise(
+            stop_id=body["stop_id"],
+            route_id=route_id,
+            first=known.first if known and body["promise_version"] > 1 else window,
+            told=window,
+            revisions=max(body["promise_version"] - 1, known.revisions if known else 0),
+            told_us=at_us,
+        )
+        self._promise(promise, batch)
+
+    def judge(self, scores: Scores, row: int, book: RouteBook, batch: Batch) -> Judgement:
+        """Decide on one row and remember it; nothing is told yet."""
+        stop_id = scores.stop_ids[row]
+        plan = book.stop(stop_id)
+        risk = LateRisk(
+            stop_id=stop_id,
+            route_id=scores.vectors.route_ids[row] or "",
+            as_of_us=scores.as_of_us,
+            late_probability=scores.risk(row),
+            service_level=plan.service_level if plan else None,
+        )
+        return Judgement(
+            row=row, plan=plan, alert=self._watch(risk, batch), revision=self._revise(scores, row, batch)
+        )
+
+    def end_stops(self, route_id: str, book: RouteBook, at_us: int, batch: Batch) -> list[Decision]:
+        """Stop watching stops of a route that were reached or given up."""
+        decisions = []
+        for stop_id in sorted(self.watched.get(route_id, ())):
+            if (ended := _ended(book, stop_id)) is None:
+                continue
+            risk = LateRisk(
+                stop_id=stop_id, route_id=route_id, as_of_us=at_us, late_probability=None, ended=ended
+            )
+            decisions.append(self._watch(risk, batch))
+            self._drop(stop_id, route_id, batch)
+        return decisions
+
+    def forget_route(self, route_id: str, stop_ids: Iterable[str], batch: Batch) -> None:
+        for stop_id in stop_ids:
+            self.promises.pop(stop_id, None)
+        for stop_id in sorted(self.watched.get(route_id, ())):
+            self._drop(stop_id, route_id, batch)
+        self.watched.pop(route_id, None)
+
+    def _watch(self, risk: LateRisk, batch: Batch) -> Decision:
+        before = self.watches.get(risk.stop_id) or Watch(stop_id=risk.stop_id, route_id=risk.route_id)
+        decision = decide(before, risk, self.alert_policy)
+        if decision.watch != before:
+            self._keep(decision.watch)
+            batch.watches[LATE_RISK, risk.stop_id] = decision.watch
+        return decision
+
+    def _revise(self, scores: Scores, row: int, batch: Batch) -> Revision | None:
+        before = self.promises.get(scores.stop_ids[row])
+        if before is None:
+            return None
+        now, reason = revise(before, scores.window(row), scores.as_of_us, self.promise_policy)
+        if not isinstance(reason, Revise):
+            return None
+        self._promise(now, batch)
+        return Revision(before=before, now=now, reason=reason)
+
+    def _promise(self, promise: Promise, batch: Batch) -> None:
+        self.promises[promise.stop_id] = promise
+        batch.promises[promise.stop_id] = promise
+
+    def _keep(self, watch: Watch) -> None:
+        self.watches[watch.stop_id] = watch
+        self.watched[watch.route_id].add(watch.stop_id)
+
+    def _drop(self, stop_id: str, route_id: str, batch: Batch) -> None:
+        self.watches.pop(stop_id, None)
+        self.watched[route_id].discard(stop_id)
+        batch.watches[LATE_RISK, stop_id] = Watch(stop_id=stop_id, route_id=route_id)
+
+
+def planned_promise(plan: StopPlan) -> Promise | None:
+    """The promise that stands in the plan of a stop, if one does."""
+    if plan.promised_end_us is None:
+        return None
+    start_us = plan.promised_end_us if plan.promised_start_us is None else plan.promised_start_us
+    window = DeliveryWindow(start_us=start_us, end_us=plan.promised_end_us)
+    return Promise(stop_id=plan.stop_id, route_id=plan.route_id, first=window, told=window)
+
+
+def _ended(book: RouteBook, stop_id: str) -> Reason | None:
+    if book.arrived(stop_id) is not None:
+        return Reason.STOP_REACHED
+    return None if book.closed(stop_id) is None else Reason.STOP_CLOSED

@@ -1,0 +1,169 @@
+"""Scoring on request: the same path as the engine's, on what it has committed and published."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_contracts.errors import ContractError
+from data_contracts.events import parse
+from data_contracts.record import Record
+from features.itinerary import Itinerary, RouteBook
+from features.vectors import Read
+from serving.desk import planned_promise
+from serving.forecasts import ModelName, documents
+from serving.ingest import to_new_event
+from serving.problems import ProblemError, problem, unknown, unprocessable
+from serving.promises import Promise
+from serving.readings import OpsReader
+from serving.scoring import Forecaster, keep, score
+from serving.times import to_rfc3339
+
+Document = dict[str, Any]
+ORIGIN = "api"
+
+
+class Serving(Protocol):
+    """The model that serves now, if one does."""
+
+    @property
+    def model(self) -> Forecaster | None: ...
+
+
+class LiveEta:
+    """Forecasts as of an instant. Routes are kept between requests and read again when they change."""
+
+    def __init__(self, ops: OpsReader, read: Read, serving: Serving, coverage: float) -> None:
+        self._ops, self._read, self._serving, self._coverage = ops, read, serving, coverage
+        self._book = RouteBook()
+        self._seqs: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def of_stops(self, stop_ids: Sequence[str], as_of_us: int, with_reasons: bool) -> list[Document]:
+        """A forecast or an error for each stop, in the order asked."""
+        with self._lock:
+            route_of = self._ops.routes_of_stops(stop_ids)
+            self._refresh(sorted(set(route_of.values())))
+            asked = [stop_id for stop_id in stop_ids if self._is_ahead(stop_id)]
+            forecasts = self._forecasts(self._book, asked, as_of_us, with_reasons)
+            return [forecasts.get(stop_id) or self._error(stop_id) for stop_id in stop_ids]
+
+    def of_route(self, route_id: str, as_of_us: int, with_reasons: bool) -> list[Document]:
+        """Forecasts of every stop that a route still has to reach."""
+        stop_ids = self.remaining(route_id)
+        return self.of_stops(stop_ids, as_of_us, with_reasons) if stop_ids else []
+
+    def of_inline(
+        self,
+        route: Mapping[str, Any],
+        stops: Sequence[Mapping[str, Any]],
+        events: Sequence[Mapping[str, Any]],
+        as_of_us: int,
+        with_reasons: bool,
+    ) -> list[Document]:
+        """Forecasts of a route that the caller brings along."""
+        book = RouteBook()
+        rows = [
+            ("routes", route),
+            *(("stops", row) for row in stops),
+            *(("stop_events", row) for row in events),
+        ]
+        for place, (table, row) in enumerate(rows):
+            book.apply(_inline_record(table, row, place, as_of_us))
+        stop_ids = [str(row["stop_id"]) for row in stops]
+        forecasts = self._forecasts(book, stop_ids, as_of_us, with_reasons)
+        return [forecasts.get(stop_id) or _ended(stop_id) for stop_id in stop_ids]
+
+    def remaining(self, route_id: str) -> list[str]:
+        """Stops that a known route still has to reach, in order."""
+        with self._lock:
+            self._refresh([route_id])
+            route = self._book.route(route_id)
+            if route is None:
+                raise unknown("route", route_id)
+            return [stop.stop_id for stop in route.remaining()]
+
+    def _refresh(self, route_ids: Sequence[str]) -> None:
+        heads = self._ops.route_heads(route_ids)
+        for route_id in route_ids:
+            if route_id not in heads and self._seqs.pop(route_id, None) is not None:
+                self._book.forget(route_id)
+        changed = [route_id for route_id, seq in heads.items() if self._seqs.get(route_id) != seq]
+        for route_id, seq, body in self._ops.route_bodies(changed) if changed else ():
+            self._book.load(route_id, body)
+            self._seqs[route_id] = seq
+
+    def _is_ahead(self, stop_id: str) -> bool:
+        known = self._book.stop(stop_id) is not None
+        return known and self._book.arrived(stop_id) is None and self._book.closed(stop_id) is None
+
+    def _forecasts(
+        self, book: RouteBook, stop_ids: Sequence[str], as_of_us: int, with_reasons: bool
+    ) -> dict[str, Document]:
+        model = self._serving.model
+        if model is None:
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "no-model",
+                "no model serves in this workspace; promote one",
+                headers={"Retry-After": "5"},
+            )
+        plans = [plan for plan in map(book.stop, stop_ids) if plan is not None]
+        if not plans:
+            return {}
+        route_ids = sorted({plan.route_id for plan in plans})
+        itinerary = _up_to(book.itinerary(route_ids, as_of_us), frozenset(stop_ids))
+        if not len(itinerary):
+            return {}
+        promises = self._promises(book, itinerary.stop_ids)
+        scores = score(itinerary, self._read, as_of_us, model, promises, self._coverage)
+        asked = frozenset(stop_ids)
+        rows = [row for row, stop_id in enumerate(scores.stop_ids) if stop_id in asked]
+        reasons = dict(zip(rows, model.reasons(scores.vectors, rows), strict=True)) if with_reasons else {}
+        texts = documents(scores, ModelName.of(model), reasons, ORIGIN)
+        return {scores.stop_ids[row]: texts[row] for row in rows}
+
+    def _promises(self, book: RouteBook, stop_ids: Sequence[str]) -> dict[str, Promise]:
+        """What was told, else what stands in the plan."""
+        told = self._ops.promises_of(stop_ids) if book is self._book else {}
+        for stop_id in stop_ids:
+            plan = book.stop(stop_id)
+            if stop_id not in told and plan and (promise := planned_promise(plan)):
+                told[stop_id] = promise
+        return told
+
+    def _error(self, stop_id: str) -> Document:
+        if self._book.stop(stop_id) is None:
+            return {"stop_id": stop_id, "error": unknown("stop", stop_id).document()}
+        return _ended(stop_id, self._book.arrived(stop_id))
+
+
+def _up_to(itinerary: Itinerary, stop_ids: frozenset[str]) -> Itinerary:
+    """Each route as far as the last stop that is asked for."""
+    last: dict[str | None, int] = {}
+    for row, stop_id in enumerate(itinerary.stop_ids):
+        if stop_id in stop_ids:
+            last[itinerary.route_ids[row]] = row
+    rows = [row for row, route_id in enumerate(itinerary.route_ids) if row <= last.get(route_id, -1)]
+    return keep(itinerary, np.array(rows, np.int64))
+
+
+def _ended(stop_id: str, arrived_us: int | None = None) -> Document:
+    when = "" if arrived_us is None else f" at {to_rfc3339(arrived_us)}"
+    detail = f"stop {stop_id!r} was already reached or given up{when}; nothing is left to forecast"
+    return {"stop_id": stop_id, "error": problem(HTTPStatus.CONFLICT, "stop-ended", detail)}
+
+
+def _inline_record(table: str, row: Mapping[str, Any], place: int, as_of_us: int) -> Record:
+    known = {"event_id": f"inline-{place}", "occurred_at": to_rfc3339(as_of_us)}
+    if table == "stops":
+        known |= {"plan_version": 1}  # type: ignore[dict-item]
+    try:
+        event = to_new_event(parse({**known, **row, "type": table}))
+    except ContractError as error:
+        raise unprocessable(f"{table} row {place}: {error}") from None
+    return Record(seq=place + 1, received_us=as_of_us, type=table, body=event.body)

@@ -1,0 +1,110 @@
+"""The event log: everything that happens, in the order in which it became known.
+
+An event is on disk before its verdict is given. The instant of reception is stamped inside the append, so
+that it never goes back and never lags the order of the log.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data_contracts.record import Record
+from serving.database import connect, immediate, statements
+from serving.times import wall_now_us
+
+
+class Clock(StrEnum):
+    """Who says when an event was received."""
+
+    WALL = "wall"
+    """The server, as it appends."""
+    LOG = "log"
+    """The event itself: replays, demos and tests."""
+
+
+class Verdict(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to append; times in ``body`` are integer microseconds.
+
+    ``received_us`` counts only under ``Clock.LOG``; without it the log's last instant stands. Records of the
+    platform itself (ticks, hand-overs) need no ``event_id``.
+    """
+
+    type: str
+    body: Mapping[str, Any]
+    event_id: str | None = None
+    received_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log: the last sequence number and instant, zero while it is empty."""
+
+    seq: int = 0
+    received_us: int = 0
+
+
+class EventLog:
+    """Append-only, idempotent by ``event_id``; any number of processes may append at once."""
+
+    def __init__(self, path: Path, clock: Clock, now_us: Callable[[], int] = wall_now_us) -> None:
+        self.clock = Clock(clock)
+        self._now_us = now_us
+        self._sql = statements("log")
+        self._connection = connect(path, synchronous="FULL", schema=self._sql["schema"])
+        self._lock = threading.Lock()
+
+    def append(self, events: Sequence[NewEvent]) -> list[Verdict]:
+        """Store the events in one transaction, on disk before the verdicts return."""
+        with self._lock, immediate(self._connection) as tx:
+            last_us = self._head().received_us
+            verdicts = []
+            for event in events:
+                received_us = self._stamp(event, last_us)
+                row = (received_us, event.type, event.event_id, orjson.dumps(event.body))
+                stored = tx.execute(self._sql["append"], row).rowcount == 1
+                verdicts.append(Verdict.ACCEPTED if stored else Verdict.DUPLICATE)
+                last_us = received_us if stored else last_us
+            return verdicts
+
+    def read(self, after_seq: int, limit: int) -> list[Record]:
+        """The next records in order, at most ``limit``."""
+        with self._lock:
+            rows = self._connection.execute(self._sql["read_after"], (after_seq, limit)).fetchall()
+        return [
+            Record(seq=seq, received_us=received_us, type=type_, body=orjson.loads(body))
+            for seq, received_us, type_, body in rows
+        ]
+
+    def last(self) -> Head:
+        with self._lock:
+            return self._head()
+
+    def now_us(self) -> int:
+        """The present as this log's clock tells it; never before what was already received."""
+        last_us = self.last().received_us
+        return last_us if self.clock is Clock.LOG else max(self._now_us(), last_us)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _head(self) -> Head:
+        row = self._connection.execute(self._sql["head"]).fetchone()
+        return Head(*row) if row else Head()
+
+    def _stamp(self, event: NewEvent, last_us: int) -> int:
+        if self.clock is Clock.WALL:
+            return max(self._now_us(), last_us + 1)
+        return max(event.received_us if event.received_us is not None else last_us, last_us)

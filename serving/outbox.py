@@ -1,0 +1,40 @@
+"""Events on their way out: CloudEvents 1.0 whose id is the same however often they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from serving.ops import OutboxEvent
+from serving.times import to_rfc3339
+
+SOURCE = "/punctual/engine"
+
+
+class EventType(StrEnum):
+    DELAY_PREDICTED = "stop.delay.predicted"
+    DELAY_UPDATED = "stop.delay.updated"
+    DELAY_RESOLVED = "stop.delay.resolved"
+    WINDOW_CHANGED = "eta.window.changed"
+
+
+def outbox_event(event_type: EventType, subject: str, at_us: int, data: Mapping[str, Any]) -> OutboxEvent:
+    """One event about one stop at one instant of the log."""
+    event_id = "e-" + blake2b(f"{event_type}|{subject}|{at_us}".encode(), digest_size=12).hexdigest()
+    body = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": SOURCE,
+        "type": event_type.value,
+        "subject": subject,
+        "time": to_rfc3339(at_us),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return OutboxEvent(
+        event_id=event_id, type=event_type.value, subject=subject, at_us=at_us, body=orjson.dumps(body)
+    )

@@ -1,0 +1,88 @@
+"""What API workers read from ``ops.db``; they never write it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from serving.database import connect_to_read, statements
+from serving.ops import Checkpoint, promise_from
+from serving.promises import Promise
+
+
+class OpsReader:
+    """Short reads over one connection; any number of threads may ask."""
+
+    def __init__(self, path: Path) -> None:
+        self._sql = statements("ops")
+        self._connection = connect_to_read(path)
+        self._lock = threading.Lock()
+
+    def checkpoint(self) -> Checkpoint:
+        rows = self._rows("checkpoint", ())
+        if not rows:
+            return Checkpoint()
+        names = ("seq", "as_of_us", "scored_us", "swept_us", "model_version")
+        return Checkpoint(**dict(zip(names, rows[0], strict=True)))
+
+    def forecast(self, stop_id: str) -> bytes | None:
+        rows = self._rows("forecast", (stop_id,))
+        return rows[0][0] if rows else None
+
+    def forecasts(self, stop_ids: Sequence[str]) -> list[bytes]:
+        """Latest forecasts in the order asked for; stops without one are left out."""
+        return self._bodies("forecasts_of_stops", (_json(stop_ids),))
+
+    def history(self, stop_id: str, limit: int) -> list[bytes]:
+        """Kept forecasts of a stop, the newest first."""
+        return self._bodies("history", (stop_id, limit))
+
+    def alerts(self, state: str | None, stop_id: str | None, route_id: str | None, limit: int) -> list[bytes]:
+        return self._bodies("alerts", (state, stop_id, route_id, limit))
+
+    def outbox(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        return [(position, body) for position, body in self._rows("outbox_after", (after, limit))]
+
+    def routes_of_stops(self, stop_ids: Sequence[str]) -> dict[str, str]:
+        return dict(self._rows("routes_of_stops", (_json(stop_ids),)))
+
+    def route_heads(self, route_ids: Sequence[str]) -> dict[str, int]:
+        """Log sequence of the last change of each known route."""
+        return dict(self._rows("route_heads", (_json(route_ids),)))
+
+    def route_bodies(self, route_ids: Sequence[str]) -> list[tuple[str, int, bytes]]:
+        return self._rows("route_bodies", (_json(route_ids),))
+
+    def promises_of(self, stop_ids: Sequence[str]) -> dict[str, Promise]:
+        promises = [promise_from(row) for row in self._rows("promises_of", (_json(stop_ids),))]
+        return {promise.stop_id: promise for promise in promises}
+
+    def route_overview(self, limit: int) -> list[dict[str, Any]]:
+        return self._dicts("route_overview", (limit,))
+
+    def counts(self) -> dict[str, int]:
+        return self._dicts("counts", ())[0]
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rows(self, name: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(self._sql[name], arguments).fetchall()
+
+    def _bodies(self, name: str, arguments: tuple[Any, ...]) -> list[bytes]:
+        return [body for (body,) in self._rows(name, arguments)]
+
+    def _dicts(self, name: str, arguments: tuple[Any, ...]) -> list[dict[str, Any]]:
+        with self._lock:
+            cursor = self._connection.execute(self._sql[name], arguments)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _json(ids: Sequence[str]) -> str:
+    return orjson.dumps(list(ids)).decode()

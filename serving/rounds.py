@@ -1,0 +1,168 @@
+"""What happens at a tick: the routes that are due are scored, judged, stored and told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+
+from data_contracts.record import Record
+from features.live import LiveFeatures
+from serving.alerts import Action, AlertPolicy
+from serving.batch import Batch
+from serving.cadence import Cadence, Due, HistoryTail, RouteCadence, due, slipped, worth_keeping
+from serving.desk import Desk
+from serving.forecasts import ModelName, documents
+from serving.ops import OpsStore, StoredForecast
+from serving.promises import PromisePolicy
+from serving.scoring import Forecaster, Scores, keep, score
+from serving.telling import Document, Telling
+from serving.times import US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How often, how sure and how loud."""
+
+    coverage: float = 0.8
+    cadence: Cadence = field(default_factory=Cadence)
+    promises: PromisePolicy = field(default_factory=PromisePolicy)
+    alerts: AlertPolicy = field(default_factory=AlertPolicy)
+
+
+class Rounds:
+    """Cadence of every route, and the desk that decides on what is scored."""
+
+    def __init__(self, features: LiveFeatures, settings: EngineSettings) -> None:
+        self._features, self._book, self._settings = features, features.book, settings
+        self._telling = Telling(settings.alerts)
+        self._routes: dict[str, RouteCadence] = {}
+        self._tails: dict[str, HistoryTail] = {}
+        self.desk = Desk(promise_policy=settings.promises, alert_policy=settings.alerts)
+
+    def restore(self, ops: OpsStore) -> None:
+        self._routes = {route.route_id: route for route in ops.cadences()}
+        self._tails = ops.history_tails()
+        self._telling.restore(ops.open_alerts())
+        self.desk.restore(ops.promises(), ops.watches())
+
+    def touch(self, route_id: str, record: Record, batch: Batch) -> None:
+        """Something happened to a route."""
+        before = self._routes.get(route_id) or RouteCadence(route_id=route_id)
+        self._set(before.touched(record.received_us), batch)
+
+    def run(self, at_us: int, model: Forecaster, batch: Batch) -> None:
+        """Score what is due; a route whose slip has moved is scored whole in the same round."""
+        cadence = self._settings.cadence
+        todo = due(self._routes.values(), at_us, cadence)
+        scores = self._score(todo, at_us, model, batch)
+        if scores is None:
+            return
+        slips = self._slips(scores)
+        moved = tuple(
+            route_id
+            for route_id in todo.next_stops
+            if slipped(self._routes[route_id], slips.get(route_id), cadence)
+        )
+        self._judge(scores, model, frozenset(moved), batch)
+        self._note(todo, slips, at_us, batch)
+        again = self._score(Due(moved, ()), at_us, model, batch) if moved else None
+        if again is not None:
+            self._judge(again, model, frozenset(), batch)
+            self._note(Due(moved, ()), slips, at_us, batch)
+
+    def end_stops(self, at_us: int, batch: Batch) -> None:
+        """Close the alerts of stops that were reached or given up."""
+        for route_id in sorted(route.route_id for route in self._routes.values() if route.dirty):
+            for decision in self.desk.end_stops(route_id, self._book, at_us, batch):
+                if decision.action is Action.RESOLVE:
+                    arrived_us = self._book.arrived(decision.watch.stop_id)
+                    self._telling.resolution(decision, at_us, batch, arrived_us)
+
+    def sweep(self, at_us: int, batch: Batch) -> None:
+        """Forget old history and routes that ended long ago."""
+        cadence = self._settings.cadence
+        batch.forget_history_before_us = at_us - int(cadence.keep_history_s * US)
+        ended_before_us = at_us - int(cadence.keep_finished_route_s * US)
+        ended = [r.route_id for r in self._routes.values() if not r.live and r.touched_us < ended_before_us]
+        for route_id in ended:
+            route = self._book.route(route_id)
+            stop_ids = list(route.stops) if route else []
+            self.desk.forget_route(route_id, stop_ids, batch)
+            for stop_id in stop_ids:
+                self._tails.pop(stop_id, None)
+            if route is not None:
+                self._book.forget(route_id)
+            batch.forget_route(route_id)
+            del self._routes[route_id]
+
+    def _set(self, cadence: RouteCadence, batch: Batch) -> None:
+        self._routes[cadence.route_id] = cadence
+        batch.cadences[cadence.route_id] = cadence
+
+    def _score(self, todo: Due, at_us: int, model: Forecaster, batch: Batch) -> Scores | None:
+        """Scores of the routes that are due; one with nothing left to reach is finished."""
+        asked = [*todo.whole, *todo.next_stops]
+        itinerary = self._book.itinerary(asked, at_us)
+        for route_id in sorted(set(asked) - {route_id for route_id in itinerary.route_ids if route_id}):
+            self._set(self._routes[route_id].finished(), batch)
+        whole = frozenset(todo.whole)
+        is_whole = np.array([route_id in whole for route_id in itinerary.route_ids], np.bool_)
+        rows = np.flatnonzero(is_whole | (itinerary.rank <= self._settings.cadence.next_stops))
+        if not len(rows):
+            return None
+        itinerary = keep(itinerary, rows)
+        self.desk.take_up(map(self._book.stop, itinerary.stop_ids), batch)
+        coverage = self._settings.coverage
+        return score(itinerary, self._features.read, at_us, model, self.desk.promises, coverage)
+
+    def _slips(self, scores: Scores) -> dict[str, float]:
+        """How late each route's next stop is against its plan, in seconds."""
+        slips = {}
+        for row in np.flatnonzero(scores.rank == 1):
+            plan = self._book.stop(scores.stop_ids[row])
+            if plan is not None and plan.planned_arrival_us is not None:
+                slips[plan.route_id] = (int(scores.eta_us[row]) - plan.planned_arrival_us) / US
+        return slips
+
+    def _note(self, scored: Due, slips: Mapping[str, float], at_us: int, batch: Batch) -> None:
+        for is_whole, route_ids in ((True, scored.whole), (False, scored.next_stops)):
+            for route_id in route_ids:
+                if self._routes[route_id].live:
+                    cadence = self._routes[route_id].scored(at_us, is_whole, slips.get(route_id))
+                    self._set(cadence, batch)
+
+    def _judge(self, scores: Scores, model: Forecaster, leave: Collection[str], batch: Batch) -> None:
+        """Decide on every row but those of some routes, store its forecast, and tell what changed."""
+        rows = [row for row, route_id in enumerate(scores.vectors.route_ids) if route_id not in leave]
+        judgements = [self.desk.judge(scores, row, self._book, batch) for row in rows]
+        told = [judgement.row for judgement in judgements if judgement.is_told]
+        reasons = dict(zip(told, model.reasons(scores.vectors, told), strict=True)) if told else {}
+        texts = documents(scores, ModelName.of(model), reasons)
+        for judgement in judgements:
+            row = judgement.row
+            self._store(scores, row, texts[row], batch)
+            late_s = float(scores.expected_late_s[row])
+            self._telling.judgement(judgement, texts[row], late_s, scores.as_of_us, batch)
+
+    def _store(self, scores: Scores, row: int, text: Document, batch: Batch) -> None:
+        stored = StoredForecast(
+            stop_id=scores.stop_ids[row],
+            route_id=text["route_id"],
+            rank=int(scores.rank[row]),
+            prediction_id=text["prediction_id"],
+            as_of_us=scores.as_of_us,
+            eta_us=int(scores.eta_us[row]),
+            late_probability=scores.risk(row),
+            body=orjson.dumps(text),
+            vector=scores.vectors.matrix[row].tobytes(),
+            base_s=float(scores.vectors.base_s[row]),
+            model_version=text["model"]["version"],
+        )
+        batch.latest[stored.stop_id] = stored
+        tail = HistoryTail(stored.as_of_us, stored.eta_us, stored.late_probability)
+        if worth_keeping(self._tails, stored.stop_id, tail, self._settings.cadence):
+            self._tails[stored.stop_id] = tail
+            batch.history.append(stored)

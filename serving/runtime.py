@@ -1,0 +1,86 @@
+"""What one API worker holds open while it serves a workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+
+from data_contracts.workspace import Workspace
+from features.online import OnlineReader
+from serving.eta import LiveEta
+from serving.log import EventLog
+from serving.models import ChampionWatcher, Load, ModelShelf
+from serving.ops import OpsStore
+from serving.readings import OpsReader
+from serving.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Open files and the model of a worker."""
+
+    settings: ServiceSettings
+    log: EventLog
+    ops: OpsReader
+    online: OnlineReader
+    champion: ChampionWatcher
+    eta: LiveEta
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether forecasts can be given."""
+        return self.champion.model is not None
+
+    def close(self) -> None:
+        self.log.close()
+        self.ops.close()
+        self.online.close()
+
+
+def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) -> Runtime:
+    """Open a workspace to serve from; what the engine has not made yet is made empty."""
+    event_log = EventLog(workspace.log, settings.clock)
+    OpsStore(workspace.ops).close()
+    ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
+    champion = ChampionWatcher(workspace, ModelShelf(workspace, load))
+    champion.poll()
+    gc.collect()
+    gc.freeze()
+    return Runtime(
+        settings=settings,
+        log=event_log,
+        ops=ops,
+        online=online,
+        champion=champion,
+        eta=LiveEta(ops, online.read, champion, settings.engine.coverage),
+    )
+
+
+@asynccontextmanager
+async def serving(runtime: Runtime) -> AsyncIterator[Runtime]:
+    """Follow the champion until the worker ends."""
+    follower = asyncio.create_task(_follow_champion(runtime))
+    try:
+        yield runtime
+    finally:
+        follower.cancel()
+        with suppress(asyncio.CancelledError):
+            await follower
+        runtime.close()
+
+
+async def _follow_champion(runtime: Runtime) -> None:
+    while True:
+        await asyncio.sleep(runtime.settings.model_poll_s)
+        try:
+            await run_in_threadpool(runtime.champion.poll)
+        except Exception:
+            log.exception("champion_poll_failed")

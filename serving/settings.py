@@ -1,0 +1,72 @@
+"""Settings of a workspace's service, read from its ``punctual.toml`` by entry points only."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from data_contracts.errors import WorkspaceError
+from data_contracts.workspace import Workspace
+from serving.alerts import AlertPolicy
+from serving.cadence import Cadence
+from serving.log import Clock
+from serving.promises import PromisePolicy
+from serving.rounds import EngineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may ask for."""
+
+    body_bytes: int = 8 * 1024 * 1024
+    events: int = 10_000
+    stops: int = 1_000
+    rows: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """How a workspace is served."""
+
+    clock: Clock = Clock.WALL
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    limits: Limits = field(default_factory=Limits)
+    model_poll_s: float = 1.0
+
+
+def load_settings(workspace: Workspace) -> ServiceSettings:
+    """Defaults, with what the ``[serving]`` table of the workspace says instead."""
+    if not workspace.settings.exists():
+        return ServiceSettings()
+    try:
+        table = tomllib.loads(workspace.settings.read_text(encoding="utf-8")).get("serving", {})
+        return _service_settings(table)
+    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        raise WorkspaceError(
+            str(error), where=str(workspace.settings), next_step="correct the [serving] table"
+        ) from error
+
+
+def _service_settings(table: dict[str, Any]) -> ServiceSettings:
+    parts = {"cadence": Cadence(), "promises": PromisePolicy(), "alerts": AlertPolicy()}
+    engine = EngineSettings(
+        coverage=float(table.pop("coverage", EngineSettings().coverage)),
+        **{name: _changed(default, table.pop(name, {}), name) for name, default in parts.items()},
+    )
+    settings = ServiceSettings(
+        clock=Clock(table.pop("clock", Clock.WALL)),
+        engine=engine,
+        limits=_changed(Limits(), table.pop("limits", {}), "limits"),
+        model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
+    )
+    if table:
+        raise ValueError(f"[serving] does not know {', '.join(sorted(table))}")
+    return settings
+
+
+def _changed(default: Any, values: dict[str, Any], where: str) -> Any:
+    known = {each.name for each in fields(default)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it knows {', '.join(sorted(known))}")
+    return replace(default, **values)

@@ -1,0 +1,22 @@
+-- name: schema
+CREATE TABLE IF NOT EXISTS log (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    received_us INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    event_id TEXT,
+    body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS log_event_id ON log (event_id) WHERE event_id IS NOT NULL;
+
+-- name: append
+INSERT INTO log (received_us, type, event_id, body) VALUES (?, ?, ?, ?)
+ON CONFLICT (event_id) WHERE event_id IS NOT NULL DO NOTHING
+
+-- name: read_after
+SELECT seq, received_us, type, body FROM log WHERE seq > ? ORDER BY seq LIMIT ?
+
+-- name: head
+SELECT seq, received_us FROM log ORDER BY seq DESC LIMIT 1
+
+-- name: seen
+SELECT 1 FROM log WHERE event_id = ?

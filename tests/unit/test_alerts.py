@@ -1,0 +1,133 @@
+"""Alerts open on a risk that holds, follow it quietly, and close once; promises change only for a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from serving.alerts import Action, AlertPolicy, Decision, LateRisk, Phase, Reason, Watch, decide
+from serving.promises import DeliveryWindow, Keep, Promise, PromisePolicy, Revise, revise
+from serving.times import US
+
+POLICY = AlertPolicy(open_at=0.5, close_below=0.3, hold_s=60, clear_s=60, cool_down_s=600)
+MINUTE_US = 60 * US
+
+
+def follow_risk(*probabilities: float, ended: Reason | None = None) -> list[Decision]:
+    """One decision a minute."""
+    watch, decisions = Watch(stop_id="S-1", route_id="R-1"), []
+    for minute, probability in enumerate(probabilities):
+        last = minute == len(probabilities) - 1
+        risk = LateRisk(
+            stop_id="S-1",
+            route_id="R-1",
+            as_of_us=minute * MINUTE_US,
+            late_probability=probability,
+            ended=ended if last else None,
+        )
+        decisions.append(decide(watch, risk, POLICY))
+        watch = decisions[-1].watch
+    return decisions
+
+
+def actions(decisions: list[Decision]) -> list[str]:
+    return [decision.action.value for decision in decisions if decision.action is not Action.NONE]
+
+
+def test_alert_opens_once_the_risk_has_held() -> None:
+    decisions = follow_risk(0.6, 0.7)
+    assert [decision.reason for decision in decisions] == [Reason.HOLDING, Reason.RISK_HELD]
+    assert decisions[-1].watch.alert_id == f"late_risk:S-1:{MINUTE_US}"
+
+
+def test_a_single_spike_opens_nothing() -> None:
+    assert actions(follow_risk(0.6, 0.4, 0.6, 0.4)) == []
+
+
+def test_alert_stays_open_between_the_thresholds() -> None:
+    decisions = follow_risk(0.6, 0.6, 0.4, 0.55, 0.4)
+    assert actions(decisions) == ["open"]
+    assert decisions[-1].reason is Reason.WITHIN_HYSTERESIS
+
+
+def test_alert_resolves_when_courier_catches_up() -> None:
+    decisions = follow_risk(0.6, 0.6, 0.1, 0.1)
+    assert actions(decisions) == ["open", "resolve"]
+    assert [decision.reason for decision in decisions[2:]] == [Reason.RECEDING, Reason.RISK_RECEDED]
+    assert decisions[-1].watch.phase is Phase.QUIET
+
+
+def test_a_moved_risk_is_told_again_but_not_at_once() -> None:
+    assert actions(follow_risk(0.6, 0.6, 0.9)) == ["open"]
+    assert actions(follow_risk(0.6, 0.6, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)) == ["open", "update"]
+
+
+def test_alert_resolves_when_the_stop_is_reached() -> None:
+    decisions = follow_risk(0.6, 0.6, 0.9, ended=Reason.STOP_REACHED)
+    assert actions(decisions) == ["open", "resolve"]
+    assert decisions[-1].reason is Reason.STOP_REACHED
+
+
+def test_a_resolved_alert_does_not_flap() -> None:
+    decisions = follow_risk(0.6, 0.6, 0.1, 0.1, 0.6, 0.6, 0.6)
+    assert actions(decisions) == ["open", "resolve"]
+    assert decisions[-1].reason is Reason.COOLING_DOWN
+
+
+def test_an_express_stop_has_its_own_threshold() -> None:
+    policy = replace(POLICY, open_at_by_service_level={"express": 0.2}, hold_s=0)
+    risk = LateRisk(stop_id="S", route_id="R", as_of_us=0, late_probability=0.25, service_level="express")
+    watch = Watch(stop_id="S", route_id="R")
+    assert decide(watch, risk, policy).action is Action.OPEN
+    assert decide(watch, replace(risk, service_level="standard"), policy).action is Action.NONE
+
+
+def test_a_stop_without_a_promise_never_alerts() -> None:
+    risk = LateRisk(stop_id="S", route_id="R", as_of_us=0, late_probability=None)
+    assert decide(Watch(stop_id="S", route_id="R"), risk, POLICY).reason is Reason.BELOW_THRESHOLD
+
+
+def minutes(start: float, end: float) -> DeliveryWindow:
+    return DeliveryWindow(start_us=int(start * MINUTE_US), end_us=int(end * MINUTE_US))
+
+
+FIRST = minutes(60, 120)
+PROMISED = Promise(stop_id="S-1", route_id="R-1", first=FIRST, told=FIRST)
+RULES = PromisePolicy()
+
+
+@pytest.mark.parametrize(
+    ("forecast", "reason"),
+    [
+        (minutes(70, 90), Keep.WITHIN_PROMISE),
+        (minutes(110, 149), Keep.WITHIN_HYSTERESIS),
+        (minutes(130, 151), Revise.WINDOW_MISSED),
+        (minutes(20, 40), Revise.WINDOW_EARLY),
+    ],
+)
+def test_a_promise_is_revised_when_the_forecast_leaves_it(
+    forecast: DeliveryWindow, reason: Revise | Keep
+) -> None:
+    assert revise(PROMISED, forecast, 0, RULES)[1] is reason
+
+
+def test_a_revised_promise_is_told_in_whole_five_minutes_and_keeps_the_first() -> None:
+    promise, _ = revise(PROMISED, minutes(132, 158), 7, RULES)
+    assert promise.told == minutes(130, 160)
+    assert promise.first == FIRST
+    assert (promise.revisions, promise.told_us) == (1, 7)
+
+
+def test_a_customer_is_not_told_twice_within_the_rest_nor_too_often() -> None:
+    promise, _ = revise(PROMISED, minutes(132, 158), 0, RULES)
+    assert revise(promise, minutes(200, 240), 14 * MINUTE_US, RULES)[1] is Keep.REVISED_RECENTLY
+    assert revise(promise, minutes(200, 240), 15 * MINUTE_US, RULES)[1] is Revise.WINDOW_MISSED
+    spent = replace(promise, revisions=3)
+    assert revise(spent, minutes(200, 240), 60 * MINUTE_US, RULES)[1] is Keep.REVISIONS_SPENT
+
+
+def test_a_courier_who_catches_up_brings_the_first_promise_back() -> None:
+    promise, _ = revise(PROMISED, minutes(132, 158), 0, RULES)
+    back, reason = revise(promise, minutes(80, 110), 20 * MINUTE_US, RULES)
+    assert (back.told, reason) == (FIRST, Revise.WINDOW_RECOVERED)

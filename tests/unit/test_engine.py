@@ -1,0 +1,420 @@
+"""The engine scores at ticks, decides for a reason, and gives the same state however the log is cut."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from features.live import LiveFeatures
+from features.online import Versions
+from features.vectors import Vectors
+from serving.alerts import AlertPolicy
+from serving.cadence import Cadence, HistoryTail, RouteCadence, due, slipped, worth_keeping
+from serving.engine import Engine
+from serving.log import Clock, EventLog, NewEvent
+from serving.ops import OpsStore
+from serving.readings import OpsReader
+from serving.rounds import EngineSettings
+from serving.times import US
+
+NOON_US = 1_772_452_800 * US
+SPREAD_S = np.array([-600, -480, -240, 0, 240, 480, 600], np.float64)
+
+
+@dataclass(frozen=True)
+class FakeForecast:
+    quantiles_s: NDArray[np.float64]
+
+    @property
+    def mean_s(self) -> NDArray[np.float64]:
+        return self.quantiles_s[:, 3]
+
+    def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
+
+    def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.clip((self.quantiles_s[:, 6] - deadline_s) / 1200.0, 0.0, 1.0)
+
+    def expected_late_s(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self.mean_s - deadline_s, 0.0)
+
+
+@dataclass(frozen=True)
+class FakeReason:
+    code: str = "BEHIND_PLAN"
+    minutes: float = 12.34
+
+
+class FakeForecaster:
+    """The causal prior with a fixed spread."""
+
+    name = "fake"
+
+    def __init__(self, version: str = "1") -> None:
+        self.version = version
+
+    def forecast(self, vectors: Vectors) -> FakeForecast:
+        return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S, 0.0))
+
+    def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[FakeReason]]:
+        return [[FakeReason()] for _ in rows]
+
+    def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
+        return [["traffic"] for _ in vectors.stop_ids]
+
+
+class FakePublisher:
+    def __init__(self) -> None:
+        self.published: list[Versions] = []
+
+    def publish_all(self, batches: Iterable[Versions]) -> int:
+        new = list(batches)
+        self.published += new
+        return sum(len(versions.ids) for versions in new)
+
+
+def route_events(route_id: str = "R-1", stops: int = 5, leg_s: float = 600.0) -> list[NewEvent]:
+    """A route that leaves at noon, ten minutes a leg, and promises each stop five minutes around its plan."""
+    route = {
+        "route_id": route_id,
+        "vehicle_id": f"V-{route_id}",
+        "area_id": "A",
+        "origin_zone_id": "Z-0",
+        "timezone": "UTC",
+        "service_date": "2026-03-02",
+        "planned_departure_at": NOON_US,
+    }
+    events = [NewEvent(type="routes", event_id=f"{route_id}-plan", body=route, received_us=NOON_US - 60 * US)]
+    for sequence in range(1, stops + 1):
+        planned_us = NOON_US + int(sequence * (leg_s + 120) * US)
+        stop = {
+            "stop_id": f"{route_id}-S{sequence}",
+            "route_id": route_id,
+            "plan_version": 1,
+            "sequence": sequence,
+            "zone_id": f"Z-{sequence}",
+            "promised_start_at": planned_us - 300 * US,
+            "promised_end_at": planned_us + 900 * US,
+            "planned_arrival_at": planned_us,
+            "planned_travel_s": leg_s,
+            "planned_service_s": 120.0,
+        }
+        events.append(
+            NewEvent(
+                type="stops",
+                event_id=f"{route_id}-S{sequence}-plan",
+                body=stop,
+                received_us=NOON_US - 60 * US,
+            )
+        )
+    return events
+
+
+def tick(after_s: float) -> NewEvent:
+    return NewEvent(type="tick", body={}, received_us=NOON_US + int(after_s * US))
+
+
+def happened(kind: str, after_s: float, stop: int | None = None, route_id: str = "R-1") -> NewEvent:
+    at_us = NOON_US + int(after_s * US)
+    body: dict[str, Any] = {"route_id": route_id, "kind": kind, "occurred_at": at_us}
+    if stop is not None:
+        body["stop_id"] = f"{route_id}-S{stop}"
+    return NewEvent(type="stop_events", event_id=f"{route_id}-{kind}-{stop}", body=body, received_us=at_us)
+
+
+def ping(after_s: float, route_id: str = "R-1") -> NewEvent:
+    at_us = NOON_US + int(after_s * US)
+    body = {"vehicle_id": f"V-{route_id}", "occurred_at": at_us, "lat": 50.0, "lon": 4.0, "speed_mps": 5.0}
+    return NewEvent(type="pings", event_id=f"{route_id}-ping-{after_s}", body=body, received_us=at_us)
+
+
+MODEL = NewEvent(type="model", body={"version": "1", "alias": "champion"}, received_us=NOON_US - 120 * US)
+
+
+def late_day() -> list[NewEvent]:
+    """A day on which the courier leaves 25 minutes late, and another who is in time."""
+    events = [MODEL, *route_events("R-1"), *route_events("R-2"), tick(0)]
+    moments = [happened("departed_depot", 0, route_id="R-2"), happened("departed_depot", 1500)]
+    for stop in range(1, 6):
+        leg_ends_s = stop * 720
+        moments.append(happened("arrived", leg_ends_s - 120, stop, "R-2"))
+        moments.append(happened("completed", leg_ends_s, stop, "R-2"))
+    moments += [happened("arrived", 2100, 1), happened("completed", 2220, 1), happened("arrived", 2800, 2)]
+    moments += [ping(at, "R-1") for at in range(1500, 3000, 30)] + [
+        ping(at, "R-2") for at in range(0, 900, 45)
+    ]
+    moments += [tick(at) for at in range(5, 3600, 20)]
+    return events + sorted(moments, key=lambda event: event.received_us or 0)
+
+
+class Bench:
+    """A log, an ops store and an engine over them."""
+
+    def __init__(self, folder: Path, settings: EngineSettings | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.settings = folder, settings or EngineSettings()
+        self.log = EventLog(folder / "log.db", Clock.LOG)
+        self.publisher = FakePublisher()
+        self.engine = self.start()
+        self.reader = OpsReader(folder / "ops.db")
+
+    def start(self) -> Engine:
+        """An engine that takes up what the last one committed."""
+        ops = OpsStore(self.folder / "ops.db")
+        self.engine = Engine(
+            self.log,
+            ops,
+            LiveFeatures(),
+            lambda version: FakeForecaster(version) if version != "broken" else None,
+            self.publisher,
+            self.settings,
+        )
+        return self.engine
+
+    def play(self, *events: NewEvent, limit: int = 1000) -> None:
+        self.log.append(events)
+        while self.engine.step(limit):
+            pass
+
+    def forecast(self, stop_id: str) -> dict[str, Any]:
+        return orjson.loads(self.reader.forecast(stop_id) or b"null")
+
+    def alerts(self, state: str | None = None) -> list[dict[str, Any]]:
+        return [orjson.loads(body) for body in self.reader.alerts(state, None, None, 100)]
+
+    def events(self) -> list[dict[str, Any]]:
+        return [orjson.loads(body) for _, body in self.reader.outbox(0, 10_000)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "w")
+
+
+def everything(folder: Path) -> dict[str, list[Any]]:
+    connection = sqlite3.connect(folder / "ops.db")
+    tables = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if not name.startswith("sqlite_")
+    ]
+    rows = {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables}
+    connection.close()
+    return rows
+
+
+def test_nothing_is_scored_before_a_tick(bench: Bench) -> None:
+    bench.play(MODEL, *route_events())
+    assert bench.forecast("R-1-S1") is None
+    bench.play(tick(0))
+    assert bench.forecast("R-1-S1")["as_of"] == "2026-03-02T12:00:00Z"
+
+
+def test_a_forecast_has_every_field_of_the_contract(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), tick(0))
+    forecast = bench.forecast("R-1-S1")
+    assert set(forecast) == {
+        *("prediction_id", "stop_id", "route_id", "as_of", "eta", "window", "quantiles", "mean", "promise"),
+        *("late", "confidence", "reasons", "freshness", "degraded", "model"),
+    }
+    assert forecast["eta"] == "2026-03-02T12:10:00.000Z"
+    assert forecast["window"] == {
+        "start": "2026-03-02T12:02:00.000Z",
+        "end": "2026-03-02T12:18:00.000Z",
+        "coverage": 0.8,
+    }
+    assert forecast["promise"] == {"start": "2026-03-02T12:07:00Z", "end": "2026-03-02T12:27:00Z"}
+    assert forecast["confidence"] == {"level": "medium", "reasons": ["STALE_TRAFFIC"]}
+    assert forecast["degraded"] == ["traffic"]
+    assert forecast["freshness"] == {"telemetry_s": None, "traffic_s": None, "weather_s": None}
+    assert forecast["model"] == {"name": "fake", "version": "1", "alias": "champion"}
+
+
+def test_an_event_moves_the_next_three_stops_at_the_next_tick(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), tick(0), ping(5), tick(6))
+    as_of = [bench.forecast(f"R-1-S{n}")["as_of"][-3:] for n in range(1, 6)]
+    assert as_of == ["06Z", "06Z", "06Z", "00Z", "00Z"]
+
+
+def test_a_route_that_slips_is_scored_whole_at_once(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), tick(0), happened("departed_depot", 10), tick(11))
+    assert bench.forecast("R-1-S5")["as_of"].endswith("12:00:00Z")
+    slow = replace(route_events()[1], event_id="again", received_us=NOON_US + 12 * US)
+    slow = replace(slow, body={**slow.body, "plan_version": 2, "planned_travel_s": 1200.0})
+    bench.play(slow, tick(13))
+    assert bench.forecast("R-1-S5")["as_of"].endswith("12:00:13Z")
+
+
+def test_a_silent_vehicle_is_scored_by_the_tick(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), tick(0), tick(59))
+    assert bench.forecast("R-1-S5")["as_of"].endswith("12:00:00Z")
+    bench.play(tick(60))
+    assert bench.forecast("R-1-S5")["as_of"].endswith("12:01:00Z")
+
+
+def test_a_late_departure_becomes_an_alert_with_its_reason_and_an_event(bench: Bench) -> None:
+    bench.play(*late_day())
+    alerts = bench.alerts()
+    assert alerts and all(alert["rule"] == "late_risk" for alert in alerts)
+    assert {alert["route_id"] for alert in alerts} == {"R-1"}
+    assert alerts[0]["main_reason"] == {"code": "BEHIND_PLAN", "minutes": 12.3}
+    types = [event["type"] for event in bench.events()]
+    assert "stop.delay.predicted" in types and "eta.window.changed" in types
+
+
+def test_an_alert_resolves_when_its_stop_is_reached(bench: Bench) -> None:
+    bench.play(*late_day())
+    reached = next(alert for alert in bench.alerts("resolved") if alert["stop_id"] == "R-1-S1")
+    assert reached["decision"] == "STOP_REACHED"
+    assert reached["arrived_at"] == "2026-03-02T12:35:00Z"
+    resolved = [event for event in bench.events() if event["type"] == "stop.delay.resolved"]
+    assert "R-1-S1" in [event["subject"] for event in resolved]
+
+
+def test_events_are_cloud_events_and_never_repeat(bench: Bench) -> None:
+    bench.play(*late_day())
+    events = bench.events()
+    assert len({event["id"] for event in events}) == len(events)
+    assert all(event["specversion"] == "1.0" and event["time"].endswith("Z") for event in events)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50])
+def test_replay_gives_the_same_state_however_it_is_cut(tmp_path: Path, limit: int) -> None:
+    whole, cut = Bench(tmp_path / "whole"), Bench(tmp_path / "cut")
+    whole.play(*late_day())
+    cut.play(*late_day(), limit=limit)
+    assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
+
+
+def test_an_engine_that_restarts_after_every_batch_gives_the_same_state(tmp_path: Path) -> None:
+    whole, broken = Bench(tmp_path / "whole"), Bench(tmp_path / "broken")
+    whole.play(*late_day())
+    broken.log.append(late_day())
+    while broken.start().step(limit=13):
+        pass
+    assert everything(tmp_path / "broken") == everything(tmp_path / "whole")
+
+
+def test_a_failing_commit_leaves_the_checkpoint_and_publishes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    bench.log.append([MODEL, *route_events(), ping(1), tick(2)])
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.ops.Transaction.enqueue", full)
+        with pytest.raises(sqlite3.OperationalError):
+            bench.engine.step()
+    assert (bench.reader.checkpoint().seq, bench.publisher.published) == (0, [])
+    bench.start().step()
+    assert bench.reader.checkpoint().seq == 9
+    assert bench.forecast("R-1-S1") is not None
+
+
+def test_a_restarted_engine_publishes_everything_again(bench: Bench) -> None:
+    bench.play(*late_day())
+    first = {(v.view.name, key) for v in bench.publisher.published for key in v.ids}
+    bench.publisher.published.clear()
+    bench.start().republish()
+    assert {(v.view.name, key) for v in bench.publisher.published for key in v.ids} == first
+
+
+def test_a_hand_over_takes_effect_at_its_place_in_the_log(bench: Bench) -> None:
+    new = NewEvent(type="model", body={"version": "2", "alias": "champion"}, received_us=NOON_US + 10 * US)
+    bench.play(MODEL, *route_events(), tick(0), new, ping(11), tick(12))
+    assert bench.forecast("R-1-S1")["model"]["version"] == "2"
+    assert bench.forecast("R-1-S5")["model"]["version"] == "1"
+
+
+def test_a_refused_model_leaves_the_previous_one_serving(bench: Bench) -> None:
+    broken = NewEvent(type="model", body={"version": "broken"}, received_us=NOON_US)
+    bench.play(MODEL, broken, *route_events(), tick(0))
+    assert bench.forecast("R-1-S1")["model"]["version"] == "1"
+
+
+def test_a_finished_route_is_forgotten_after_a_day(tmp_path: Path) -> None:
+    settings = EngineSettings(cadence=Cadence(keep_finished_route_s=100.0, sweep_s=10.0))
+    bench = Bench(tmp_path / "w", settings)
+    bench.play(MODEL, *route_events(stops=1), tick(0), happened("arrived", 600, 1), tick(601))
+    assert bench.reader.counts()["live_routes"] == 0
+    assert bench.reader.route_heads(["R-1"]) != {}
+    bench.play(tick(800))
+    assert bench.reader.route_heads(["R-1"]) == {}
+    assert bench.forecast("R-1-S1") is None
+
+
+def test_a_stop_that_nobody_promised_has_no_late_probability(bench: Bench) -> None:
+    route, stop = route_events(stops=1)
+    bare = {name: value for name, value in stop.body.items() if not name.startswith("promised")}
+    bench.play(MODEL, route, replace(stop, body=bare), tick(0))
+    assert (bench.forecast("R-1-S1")["promise"], bench.forecast("R-1-S1")["late"]) == (None, None)
+
+
+def test_a_window_told_elsewhere_becomes_the_promise(bench: Bench) -> None:
+    body = {
+        "stop_id": "R-1-S1",
+        "promise_version": 1,
+        "promised_start_at": NOON_US,
+        "promised_end_at": NOON_US + 3600 * US,
+    }
+    told = NewEvent(type="promises", event_id="p", body=body, received_us=NOON_US - 1)
+    bench.play(MODEL, *route_events(), told, tick(0))
+    assert bench.forecast("R-1-S1")["promise"]["end"] == "2026-03-02T13:00:00Z"
+
+
+def test_history_keeps_what_moved_and_one_a_minute(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), happened("departed_depot", 0))
+    bench.play(*[event for at in range(1, 200, 2) for event in (ping(at), tick(at + 1))])
+    assert len(bench.reader.history("R-1-S1", 100)) in range(3, 8)
+
+
+def test_vectors_are_stored_with_their_forecasts(bench: Bench) -> None:
+    bench.play(MODEL, *route_events(), tick(0))
+    connection = sqlite3.connect(bench.folder / "ops.db")
+    vector, base_s = connection.execute("SELECT vector, base_s FROM forecast_latest").fetchone()
+    connection.close()
+    assert np.frombuffer(vector, np.float32)[0] == np.float32(base_s)
+
+
+def test_a_quiet_policy_raises_no_alert(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "w", EngineSettings(alerts=AlertPolicy(open_at=1.1)))
+    bench.play(*late_day())
+    assert bench.alerts() == []
+
+
+def test_due_routes_are_whole_once_in_a_while_and_silent_ones_too() -> None:
+    cadence = Cadence()
+    fresh = RouteCadence(route_id="new", dirty=True)
+    dirty = RouteCadence(route_id="dirty", dirty=True, scored_us=0, whole_us=0)
+    silent = RouteCadence(route_id="silent", scored_us=0, whole_us=0)
+    ended = RouteCadence(route_id="ended").finished()
+    routes = [fresh, dirty, silent, ended]
+    assert due(routes, 1 * US, cadence).next_stops == ("dirty",)
+    assert due(routes, 1 * US, cadence).whole == ("new",)
+    assert due(routes, 30 * US, cadence).whole == ("dirty", "new")
+    assert due(routes, 60 * US, cadence).whole == ("dirty", "new", "silent")
+
+
+def test_slip_is_measured_since_the_last_whole_scoring() -> None:
+    route = RouteCadence(route_id="R", whole_slip_s=100.0)
+    assert slipped(route, 161.0, Cadence())
+    assert not slipped(route, 160.0, Cadence())
+    assert not slipped(route, None, Cadence())
+
+
+def test_a_forecast_is_worth_keeping_when_it_moved() -> None:
+    kept = {"S": HistoryTail(0, 1000 * US, 0.2)}
+    assert worth_keeping({}, "S", HistoryTail(0, 0, None), Cadence())
+    assert not worth_keeping(kept, "S", HistoryTail(59 * US, 1059 * US, 0.24), Cadence())
+    assert worth_keeping(kept, "S", HistoryTail(60 * US, 1000 * US, 0.2), Cadence())
+    assert worth_keeping(kept, "S", HistoryTail(1, 1060 * US, 0.2), Cadence())
+    assert worth_keeping(kept, "S", HistoryTail(1, 1000 * US, 0.26), Cadence())

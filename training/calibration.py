@@ -1,0 +1,145 @@
+"""Calibration: what share of outcomes really lies below each quantile, learned out of fold and then online.
+
+A booster's raw spread gives the scale; the shape is the empirical distribution of scaled errors, by horizon.
+With the score ``z = (y - median) / (high - median)`` above the median and ``/ (median - low)`` below it, the
+calibrated quantile at level t is ``median + z_t * scale``: conformalized quantile regression with a multiplicative
+score (Romano, Patterson, Candes 2019; Sesia, Candes 2020), one-sided at every level, so that levels do not cross.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.quantiles import GRID, QuantileForecast
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+#: Upper edges of the forecast-horizon groups, minutes.
+GROUP_EDGES_MIN = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+#: A group's shape is drawn towards that of all rows by this many rows.
+GROUP_SHRINKAGE = 200.0
+NARROWEST_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What the boosters say: median and the distances to the low and high quantile, (n,) seconds each."""
+
+    median_s: Float
+    below_s: Float
+    above_s: Float
+    mean_s: Float
+
+    @classmethod
+    def of(cls, low_s: Float, median_s: Float, high_s: Float, mean_s: Float) -> Raw:
+        """From quantiles that may cross."""
+        return cls(
+            median_s,
+            np.maximum(median_s - low_s, NARROWEST_S),
+            np.maximum(high_s - median_s, NARROWEST_S),
+            mean_s,
+        )
+
+    def scores(self, arrival_s: Float) -> Float:
+        """Scaled errors z: (n,)."""
+        error = arrival_s - self.median_s
+        return np.where(error >= 0, error / self.above_s, error / self.below_s)
+
+
+def group_of(median_s: Float) -> NDArray[np.int64]:
+    """Horizon group of each forecast."""
+    return np.searchsorted(np.array(GROUP_EDGES_MIN) * 60.0, median_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrator:
+    """Shapes of the scaled error by horizon group.
+
+    shapes : (groups, len(GRID)) quantiles of z, rising along a row
+    """
+
+    shapes: Float
+
+    @classmethod
+    def fit(cls, raw: Raw, arrival_s: Float) -> Calibrator:
+        """Learn from predictions that did not see these outcomes."""
+        scores, groups = raw.scores(arrival_s), group_of(raw.median_s)
+        whole = conformal_quantiles(scores)
+        shapes = []
+        for group in range(len(GROUP_EDGES_MIN) + 1):
+            own = scores[groups == group]
+            weight = len(own) / (len(own) + GROUP_SHRINKAGE)
+            shapes.append(weight * conformal_quantiles(own) + (1 - weight) * whole if len(own) else whole)
+        return cls(np.stack(shapes))
+
+    def forecast(self, raw: Raw, shift: Float | None = None) -> QuantileForecast:
+        """Calibrated quantiles; ``shift`` (n, len(GRID)) or (len(GRID),) moves the shape by what was seen since."""
+        z = self.shapes[group_of(raw.median_s)]
+        if shift is not None:
+            z = np.maximum.accumulate(z + shift, axis=1)
+        scale = np.where(z >= 0, raw.above_s[:, None], raw.below_s[:, None])
+        grid_s = np.maximum(raw.median_s[:, None] + z * scale, 0.0)
+        return QuantileForecast(grid_s, np.maximum(raw.mean_s, 0.0))
+
+
+def conformal_quantiles(scores: Float) -> Float:
+    """Quantiles at GRID with the finite-sample step of split conformal prediction, outwards on both sides."""
+    if not len(scores):
+        return np.zeros(len(GRID))
+    n, ordered = len(scores), np.sort(scores)
+    upper = np.minimum(np.ceil(GRID * (n + 1)) - 1, n - 1)
+    lower = np.maximum(np.floor(GRID * (n + 1)) - 1, 0)
+    return ordered[np.where(GRID > 0.5, upper, lower).astype(np.int64)]
+
+
+@dataclass(slots=True)
+class OnlineCalibrator:
+    """Follows the scaled error as outcomes arrive: a quantile tracker for each level.
+
+    ``shift += rate * (level - [z <= shape + shift])`` is the proportional part of conformal PID control
+    (Angelopoulos, Candes, Tibshirani 2023), the update of adaptive conformal inference (Gibbs, Candes 2021) made
+    in the score instead of the level.
+    """
+
+    rate: float = 0.01
+    seen: int = 0
+    shift: Float = field(default_factory=lambda: np.zeros(len(GRID)))
+
+    def update(self, score: float, shape: Float) -> None:
+        """Learn from one outcome: its score, and the shape that its forecast was made with."""
+        if not math.isfinite(score):
+            return
+        self.seen += 1
+        self.shift = self.shift + self.rate * (GRID - (score <= shape + self.shift))
+
+    def dump(self) -> dict[str, Any]:
+        return {"rate": self.rate, "seen": self.seen, "shift": self.shift.tolist()}
+
+    @classmethod
+    def load(cls, state: dict[str, Any]) -> OnlineCalibrator:
+        return cls(state["rate"], state["seen"], np.array(state["shift"]))
+
+
+def replay_online(
+    calibrator: Calibrator, raw: Raw, arrival_s: Float, as_of_us: Int, known_us: Int
+) -> QuantileForecast:
+    """Forecasts as they would have been live: each uses only outcomes that had been received by its instant."""
+    online, scores, shapes = (
+        OnlineCalibrator(),
+        raw.scores(arrival_s),
+        calibrator.shapes[group_of(raw.median_s)],
+    )
+    asked, learned = np.argsort(as_of_us, kind="stable"), np.argsort(known_us, kind="stable")
+    shifts, done = np.zeros((len(arrival_s), len(GRID))), 0
+    for row in asked:
+        while done < len(learned) and known_us[learned[done]] <= as_of_us[row]:
+            online.update(float(scores[learned[done]]), shapes[learned[done]])
+            done += 1
+        shifts[row] = online.shift
+    return calibrator.forecast(raw, shifts)

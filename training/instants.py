@@ -1,0 +1,12 @@
+"""At which instants a set's forecasts are made."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Instants(StrEnum):
+    """When forecasts are made and judged."""
+
+    AT_DEPARTURE = "at_departure"
+    ALONG_ROUTE = "along_route"
