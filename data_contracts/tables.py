@@ -185,6 +185,9 @@ STOPS = Table(
         _time("promised_end_at", "End of the window first told to the customer."),
         _time("planned_arrival_at", "When the plan arrives."),
         _number("planned_travel_s", "s", "Planned drive from the stop before.", low=0, high=172_800),
+        _number(
+            "planned_distance_m", "m", "Planned road distance from the stop before.", low=0, high=5_000_000
+        ),
         _number("planned_service_s", "s", "Planned time at the door.", low=0, high=86_400),
     ),
 )

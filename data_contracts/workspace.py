@@ -28,8 +28,13 @@ class Workspace:
 
     @property
     def features(self) -> Path:
-        """Feature versions: ``features/<view>.parquet``; and the state to go on from."""
+        """Feature versions: ``features/<view>.parquet``."""
         return self.root / "features"
+
+    @property
+    def state(self) -> Path:
+        """Feature state after the landed history, from which the engine goes on."""
+        return self.features / "state.parquet"
 
     @property
     def registry(self) -> Path:

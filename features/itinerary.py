@@ -36,6 +36,7 @@ from features.observations import (
 
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
 HOUR_US = 3_600_000_000
+QUARTER_US = HOUR_US // 4
 DAY_US = 24 * HOUR_US
 _NAN = float("nan")
 
@@ -62,6 +63,7 @@ class StopPlan:
     planned_arrival_us: int | None = None
     planned_travel_s: float | None = None
     planned_service_s: float | None = None
+    sequenced_us: int = 0
 
     @property
     def position(self) -> tuple[float, float] | None:
@@ -76,6 +78,7 @@ class Progress:
     phase_since_us: int = 0
     known_us: int = 0
     lag_us: int = 0
+    departed: bool = False
     at_stop_id: str | None = None
     left_zone_id: str | None = None
     left_position: tuple[float, float] | None = None
@@ -223,8 +226,7 @@ class RouteBook:
         route = self._routes.pop(route_id)
         for stop_id in route.stops:
             self._route_of_stop.pop(stop_id, None)
-        if self._route_of_vehicle.get(route.vehicle_id or "") == route_id:
-            del self._route_of_vehicle[route.vehicle_id or ""]
+        self._release_vehicle(route)
 
     def dump(self, route_id: str) -> bytes:
         return orjson.dumps(asdict(self._routes[route_id]))
@@ -250,6 +252,10 @@ class RouteBook:
         if route.vehicle_id:
             self._route_of_vehicle[route.vehicle_id] = route.route_id
 
+    def _release_vehicle(self, route: Route) -> None:
+        if self._route_of_vehicle.get(route.vehicle_id or "") == route.route_id:
+            del self._route_of_vehicle[route.vehicle_id or ""]
+
     def _plan_route(self, body: Any) -> str:
         known = self._routes.get(body["route_id"])
         route = Route(
@@ -266,6 +272,7 @@ class RouteBook:
         )
         if known:
             route.stops, route.progress = known.stops, known.progress
+            self._release_vehicle(known)
         self._insert(route)
         return route.route_id
 
@@ -293,6 +300,7 @@ class RouteBook:
             planned_arrival_us=body.get("planned_arrival_at"),
             planned_travel_s=body.get("planned_travel_s"),
             planned_service_s=body.get("planned_service_s"),
+            sequenced_us=body.get("occurred_at", 0),
         )
         route.stops[plan.stop_id] = plan
         self._route_of_stop[plan.stop_id] = route.route_id
@@ -311,24 +319,30 @@ def _follow(route: Route, record: Record) -> list[Observation]:
     if stop is None:
         return []
     if kind == "resequenced":
-        stop.sequence = body.get("sequence") or stop.sequence
+        _resequence(stop, body.get("sequence"), happened_us)
         return []
     if kind == "skipped":
-        progress.closed[stop.stop_id] = kind
+        progress.closed.setdefault(stop.stop_id, kind)
         return []
     if kind == "arrived":
         return _arrive(route, stop, record, happened_us)
     return _leave(route, stop, record, happened_us, kind)
 
 
+def _resequence(stop: StopPlan, sequence: int | None, happened_us: int) -> None:
+    if sequence is not None and happened_us >= stop.sequenced_us:
+        stop.sequence, stop.sequenced_us = sequence, happened_us
+
+
 def _depart(route: Route, record: Record, happened_us: int) -> list[Observation]:
-    progress = route.progress
-    if progress.left_at_us is not None and progress.left_at_us > happened_us:
-        return []
-    progress.phase, progress.phase_since_us = DRIVING, happened_us
-    progress.left_zone_id, progress.left_position = route.origin_zone_id, route.origin_position
-    progress.left_at_us, progress.left_sequence = happened_us, 0
-    if route.planned_departure_us is None:
+    """Only the first departure teaches; a later one moves the route, unless it is already known to be further."""
+    progress, again = route.progress, route.progress.departed
+    progress.departed = True
+    if happened_us >= progress.phase_since_us:
+        progress.phase, progress.phase_since_us, progress.at_stop_id = DRIVING, happened_us, None
+        progress.left_zone_id, progress.left_position = route.origin_zone_id, route.origin_position
+        progress.left_at_us, progress.left_sequence = happened_us, 0
+    if again or route.planned_departure_us is None:
         return []
     progress.depot_slip_us = happened_us - route.planned_departure_us
     return _observed(DEPARTURE, record, progress.depot_slip_us, {"depot_id": route.depot_id})
@@ -341,14 +355,15 @@ def _arrive(route: Route, stop: StopPlan, record: Record, happened_us: int) -> l
     progress.visited[stop.stop_id] = happened_us
     if stop.stop_id in progress.closed or happened_us < progress.phase_since_us:
         return []
+    was_driving = progress.phase == DRIVING
     progress.phase, progress.phase_since_us, progress.at_stop_id = AT_STOP, happened_us, stop.stop_id
     left_at_us = progress.left_at_us
-    if left_at_us is None or progress.left_zone_id is None or _was_passed_over(route, stop):
+    if not was_driving or left_at_us is None or progress.left_zone_id is None:
         return []
     actual_us = happened_us - left_at_us
-    reference_us = _leg_reference_us(route, stop)
-    if not 0 < actual_us <= LONGEST_US:
+    if not 0 < actual_us <= LONGEST_US or _was_passed_over(route, stop):
         return []
+    reference_us = _leg_reference_us(route, stop)
     progress.travel_slip_us += actual_us - reference_us
     keys = _travel_keys(route, progress.left_zone_id, stop, left_at_us)
     return _observed(TRAVEL, record, log_ratio(actual_us, reference_us), keys)
@@ -375,11 +390,14 @@ def _leg_reference_us(route: Route, stop: StopPlan) -> int:
 
 def _leave(route: Route, stop: StopPlan, record: Record, happened_us: int, kind: str) -> list[Observation]:
     progress = route.progress
+    if progress.closed.get(stop.stop_id) in ("completed", "failed"):
+        return []
     arrived_us = progress.visited.setdefault(stop.stop_id, happened_us)
     progress.closed[stop.stop_id] = kind
     if progress.left_at_us is not None and progress.left_at_us > happened_us:
         return []
-    progress.phase, progress.phase_since_us, progress.at_stop_id = DRIVING, happened_us, None
+    if happened_us >= progress.phase_since_us or progress.at_stop_id == stop.stop_id:
+        progress.phase, progress.phase_since_us, progress.at_stop_id = DRIVING, happened_us, None
     progress.left_zone_id, progress.left_position = stop.zone_id, stop.position
     progress.left_at_us, progress.left_sequence = happened_us, stop.sequence
     actual_us = happened_us - arrived_us
@@ -422,16 +440,16 @@ def service_class(route: Route, stop: StopPlan) -> str:
     return f"{route.area_id}|{stop.product_type}|{stop.service_level}"
 
 
-@lru_cache(maxsize=4096)
-def _offset_us(timezone: str, hour: int) -> int:
-    instant = datetime.fromtimestamp(hour * 3600, tz=UTC)
+@lru_cache(maxsize=16_384)
+def _offset_us(timezone: str, quarter: int) -> int:
+    instant = datetime.fromtimestamp(quarter * 900, tz=UTC)
     offset = instant.astimezone(ZoneInfo(timezone)).utcoffset()
     return int(offset.total_seconds() * 1e6) if offset else 0
 
 
 def local_time(timezone: str, instant_us: int) -> tuple[int, float]:
     """Weekday (0 = Monday) and hour of day of an instant, in a time zone."""
-    local_us = instant_us + _offset_us(timezone, instant_us // HOUR_US)
+    local_us = instant_us + _offset_us(timezone, instant_us // QUARTER_US)
     return (local_us // DAY_US + 3) % 7, (local_us % DAY_US) / HOUR_US
 
 

@@ -307,7 +307,7 @@ class LiveFeatures:
     def _dump(self, name: str, key: str) -> bytes:
         latest = self.latest[name][key]
         values = [None if value != value else value for value in latest.values]
-        rings = [ring.state.get(key) for ring in self._rings(name)]
+        rings = [tuple(kept) if (kept := ring.state.get(key)) else None for ring in self._rings(name)]
         happened = self._happened.get(name, {}).get(key)
         return orjson.dumps([latest.known_us, latest.created_us, values, rings, happened])
 

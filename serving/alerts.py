@@ -146,7 +146,7 @@ def follow(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None
     """An open alert is told again only when its risk has moved, and not too often."""
     if watch.phase is not Phase.OPEN:
         return None
-    watch = replace(watch, below_since_us=None)
+    watch = watch if watch.below_since_us is None else replace(watch, below_since_us=None)
     probability = _probability(risk)
     rested = risk.as_of_us - watch.told_us >= policy.update_rest_s * US
     if rested and abs(probability - watch.told_probability) >= policy.update_step:
@@ -159,7 +159,7 @@ def stay_quiet(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | 
     """Below the threshold nothing is remembered but the last resolution."""
     if _probability(risk) >= policy.threshold(risk.service_level):
         return None
-    quiet = replace(watch, above_since_us=None)
+    quiet = watch if watch.above_since_us is None else replace(watch, above_since_us=None)
     return Decision(action=Action.NONE, reason=Reason.BELOW_THRESHOLD, watch=quiet)
 
 

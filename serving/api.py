@@ -16,10 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from data_contracts.workspace import Workspace
 from serving.calls import READ_CALLS
+from serving.figures import FIGURE_CALLS
 from serving.ingest import REJECTED, ingest, rows_of
 from serving.log import Verdict
 from serving.models import Load, load_forecaster
@@ -48,6 +49,7 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
             Route("/v1/eta", post_eta, methods=["POST"]),
             *READ_CALLS,
             *DOCUMENT_CALLS,
+            *FIGURE_CALLS,
             Route("/v1/{path:path}", unknown_path),
         ],
         exception_handlers={
@@ -88,6 +90,12 @@ async def post_eta(request: Request) -> Response:
 
 
 async def unknown_path(request: Request) -> Response:
+    """A path of no call, or a call by another method."""
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is Match.PARTIAL:
+            allowed = ", ".join(sorted(route.methods))
+            detail = f"{request.url.path} takes {allowed}"
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
     raise HTTPException(HTTPStatus.NOT_FOUND, f"{request.url.path} is not part of this API; see /docs")
 
 

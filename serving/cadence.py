@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 
 from serving.times import US
 
@@ -14,15 +15,23 @@ class Cadence:
 
     tick_s: float = 1.0
     whole_route_s: float = 30.0
+    whole_routes_a_tick: int = 40
     silent_route_s: float = 60.0
     next_stops: int = 3
     slip_moved_s: float = 60.0
-    history_s: float = 60.0
+    history_s: float = 900.0
     history_moved_s: float = 60.0
+    history_moved_share: float = 0.05
     history_moved_probability: float = 0.05
     sweep_s: float = 3600.0
     keep_history_s: float = 7 * 86_400.0
     keep_finished_route_s: float = 86_400.0
+    keep_silent_route_s: float = 129_600.0
+
+    def most_whole_routes(self, live: int, since_tick_s: float) -> int:
+        """How many routes a tick may score whole: half as many again as keep up, so that no tick stalls."""
+        share = min(1.0, since_tick_s / self.whole_route_s)
+        return max(self.whole_routes_a_tick, ceil(1.5 * share * live))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +69,16 @@ class Due:
     next_stops: tuple[str, ...]
 
 
-def due(routes: Iterable[RouteCadence], tick_us: int, cadence: Cadence) -> Due:
-    """A dirty route has its next stops scored now, and is scored whole once in a while; a silent one too."""
-    whole, next_stops = [], []
-    for route in routes:
-        if not route.live:
-            continue
-        rest_s = cadence.whole_route_s if route.dirty else cadence.silent_route_s
-        if _is_past(route.whole_us, tick_us, rest_s):
-            whole.append(route.route_id)
-        elif route.dirty:
-            next_stops.append(route.route_id)
+def due(routes: Iterable[RouteCadence], tick_us: int, since_tick_s: float, cadence: Cadence) -> Due:
+    """A dirty route has its next stops scored now, and is scored whole once in a while; a silent one too.
+
+    Those that were scored whole longest ago come first; what a tick cannot take waits for the next.
+    """
+    live = [route for route in routes if route.live]
+    rested = [route for route in live if _has_rested(route, tick_us, cadence)]
+    rested.sort(key=lambda route: (route.whole_us or 0, route.route_id))
+    whole = {route.route_id for route in rested[: cadence.most_whole_routes(len(live), since_tick_s)]}
+    next_stops = [route.route_id for route in live if route.dirty and route.route_id not in whole]
     return Due(tuple(sorted(whole)), tuple(sorted(next_stops)))
 
 
@@ -91,14 +99,20 @@ class HistoryTail:
 
 
 def worth_keeping(tails: Mapping[str, HistoryTail], stop_id: str, now: HistoryTail, cadence: Cadence) -> bool:
-    """Whether a forecast goes into the history: the first, one that moved, or one after a while."""
+    """Whether a forecast goes into the history: the first, one that moved, or one after a while.
+
+    How far it must move grows with how far ahead the stop is, so that the history of a long route stays small.
+    """
     last = tails.get(stop_id)
     if last is None or now.as_of_us - last.as_of_us >= cadence.history_s * US:
         return True
     moved_s = abs(now.eta_us - last.eta_us) / US
     risk_moved = abs((now.late_probability or 0.0) - (last.late_probability or 0.0))
-    return moved_s >= cadence.history_moved_s or risk_moved >= cadence.history_moved_probability
+    ahead_s = (now.eta_us - now.as_of_us) / US
+    far_s = max(cadence.history_moved_s, cadence.history_moved_share * ahead_s)
+    return moved_s >= far_s or risk_moved >= cadence.history_moved_probability
 
 
-def _is_past(since_us: int | None, now_us: int, rest_s: float) -> bool:
-    return since_us is None or now_us - since_us >= rest_s * US
+def _has_rested(route: RouteCadence, tick_us: int, cadence: Cadence) -> bool:
+    rest_s = cadence.whole_route_s if route.dirty else cadence.silent_route_s
+    return route.whole_us is None or tick_us - route.whole_us >= rest_s * US

@@ -15,6 +15,7 @@ from serving.responses import JSON, joined
 from serving.runtime import Runtime
 from serving.times import to_rfc3339_or_none
 
+DEFAULT_LIMIT = 100
 ALERT_STATES = ("open", "resolved")
 
 
@@ -111,7 +112,7 @@ def _runtime(request: Request) -> Runtime:
 
 def _limit(request: Request) -> int:
     most = _runtime(request).settings.limits.rows
-    text = request.query_params.get("limit", "100")
+    text = request.query_params.get("limit", str(min(DEFAULT_LIMIT, most)))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
         raise unprocessable(f"limit: {text[:20]!r} is not a whole number from 1 to {most}")
     return int(text)

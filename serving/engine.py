@@ -130,7 +130,7 @@ class Engine:
             self.checkpoint = replace(self.checkpoint, swept_us=at_us)
         self._rounds.end_stops(at_us, batch)
         if self._model is not None:
-            self._rounds.run(at_us, self._model, batch)
+            self._rounds.run(at_us, self.checkpoint.scored_us, self._model, batch)
             self.checkpoint = replace(self.checkpoint, scored_us=at_us)
 
 

@@ -45,11 +45,12 @@ class LiveEta:
 
     def of_stops(self, stop_ids: Sequence[str], as_of_us: int, with_reasons: bool) -> list[Document]:
         """A forecast or an error for each stop, in the order asked."""
+        model = self._model()
         with self._lock:
             route_of = self._ops.routes_of_stops(stop_ids)
             self._refresh(sorted(set(route_of.values())))
             asked = [stop_id for stop_id in stop_ids if self._is_ahead(stop_id)]
-            forecasts = self._forecasts(self._book, asked, as_of_us, with_reasons)
+            forecasts = self._forecasts(model, self._book, asked, as_of_us, with_reasons)
             return [forecasts.get(stop_id) or self._error(stop_id) for stop_id in stop_ids]
 
     def of_route(self, route_id: str, as_of_us: int, with_reasons: bool) -> list[Document]:
@@ -66,7 +67,7 @@ class LiveEta:
         with_reasons: bool,
     ) -> list[Document]:
         """Forecasts of a route that the caller brings along."""
-        book = RouteBook()
+        model, book = self._model(), RouteBook()
         rows = [
             ("routes", route),
             *(("stops", row) for row in stops),
@@ -75,7 +76,7 @@ class LiveEta:
         for place, (table, row) in enumerate(rows):
             book.apply(_inline_record(table, row, place, as_of_us))
         stop_ids = [str(row["stop_id"]) for row in stops]
-        forecasts = self._forecasts(book, stop_ids, as_of_us, with_reasons)
+        forecasts = self._forecasts(model, book, stop_ids, as_of_us, with_reasons)
         return [forecasts.get(stop_id) or _ended(stop_id) for stop_id in stop_ids]
 
     def remaining(self, route_id: str) -> list[str]:
@@ -86,6 +87,17 @@ class LiveEta:
             if route is None:
                 raise unknown("route", route_id)
             return [stop.stop_id for stop in route.remaining()]
+
+    def _model(self) -> Forecaster:
+        model = self._serving.model
+        if model is None:
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "no-model",
+                "no model serves in this workspace; promote one",
+                headers={"Retry-After": "5"},
+            )
+        return model
 
     def _refresh(self, route_ids: Sequence[str]) -> None:
         heads = self._ops.route_heads(route_ids)
@@ -102,16 +114,13 @@ class LiveEta:
         return known and self._book.arrived(stop_id) is None and self._book.closed(stop_id) is None
 
     def _forecasts(
-        self, book: RouteBook, stop_ids: Sequence[str], as_of_us: int, with_reasons: bool
+        self,
+        model: Forecaster,
+        book: RouteBook,
+        stop_ids: Sequence[str],
+        as_of_us: int,
+        with_reasons: bool,
     ) -> dict[str, Document]:
-        model = self._serving.model
-        if model is None:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "no-model",
-                "no model serves in this workspace; promote one",
-                headers={"Retry-After": "5"},
-            )
         plans = [plan for plan in map(book.stop, stop_ids) if plan is not None]
         if not plans:
             return {}

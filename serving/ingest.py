@@ -57,14 +57,17 @@ def ingest(rows: Sequence[Any], log: EventLog) -> list[dict[str, Any]]:
 
 
 def to_new_event(event: WireEvent) -> NewEvent:
-    """A wire event as the log keeps it: times in microseconds, nothing that is absent."""
+    """A wire event as the log keeps it: times in microseconds, nothing that is absent.
+
+    Under the log's clock, an event that does not say when it was received was received as it happened.
+    """
     values = event.model_dump(exclude_none=True)
     body = {
         name: to_us(value) if isinstance(value, datetime) else value
         for name, value in values.items()
         if name not in ENVELOPE
     }
-    received_us = None if event.received_at is None else to_us(event.received_at)
+    received_us = to_us(event.received_at or event.occurred_at)
     return NewEvent(type=event.type, event_id=event.event_id, body=body, received_us=received_us)
 
 

@@ -49,19 +49,19 @@ class ChampionWatcher:
 
     def __init__(self, workspace: Workspace, shelf: ModelShelf) -> None:
         self._path, self._shelf = workspace.champion, shelf
-        self._seen_ns: int | None = None
+        self._seen: tuple[int, int] | None = None
         self.version: str | None = None
         self.model: Forecaster | None = None
 
     def poll(self) -> bool:
         """Look at the file again; True if another model serves from now on."""
         try:
-            changed_ns = self._path.stat().st_mtime_ns
+            stat = self._path.stat()
         except FileNotFoundError:
             return False
-        if changed_ns == self._seen_ns:
+        if (seen := (stat.st_mtime_ns, stat.st_ino)) == self._seen:
             return False
-        self._seen_ns = changed_ns
+        self._seen = seen
         version = self._named()
         if version is None or version == self.version:
             return False

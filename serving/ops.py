@@ -157,6 +157,10 @@ class OpsStore:
         with immediate(self._connection) as connection:
             yield Transaction(connection)
 
+    def has_checkpoint(self) -> bool:
+        """Whether an engine has ever committed here."""
+        return self._connection.execute(self._sql["checkpoint"]).fetchone() is not None
+
     def checkpoint(self) -> Checkpoint:
         row = self._connection.execute(self._sql["checkpoint"]).fetchone()
         if row is None:

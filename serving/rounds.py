@@ -53,10 +53,14 @@ class Rounds:
         before = self._routes.get(route_id) or RouteCadence(route_id=route_id)
         self._set(before.touched(record.received_us), batch)
 
-    def run(self, at_us: int, model: Forecaster, batch: Batch) -> None:
-        """Score what is due; a route whose slip has moved is scored whole in the same round."""
+    def run(self, at_us: int, last_us: int, model: Forecaster, batch: Batch) -> None:
+        """Score what is due; a route whose slip has moved is scored whole in the same round.
+
+        ``last_us`` is when the last round was, 0 before the first.
+        """
         cadence = self._settings.cadence
-        todo = due(self._routes.values(), at_us, cadence)
+        since_s = (at_us - last_us) / US if last_us else 0.0
+        todo = due(self._routes.values(), at_us, since_s, cadence)
         scores = self._score(todo, at_us, model, batch)
         if scores is None:
             return
@@ -82,12 +86,9 @@ class Rounds:
                     self._telling.resolution(decision, at_us, batch, arrived_us)
 
     def sweep(self, at_us: int, batch: Batch) -> None:
-        """Forget old history and routes that ended long ago."""
-        cadence = self._settings.cadence
-        batch.forget_history_before_us = at_us - int(cadence.keep_history_s * US)
-        ended_before_us = at_us - int(cadence.keep_finished_route_s * US)
-        ended = [r.route_id for r in self._routes.values() if not r.live and r.touched_us < ended_before_us]
-        for route_id in ended:
+        """Forget old history, and routes that ended or fell silent long ago."""
+        batch.forget_history_before_us = at_us - int(self._settings.cadence.keep_history_s * US)
+        for route_id in [r.route_id for r in self._routes.values() if self._is_over(r, at_us)]:
             route = self._book.route(route_id)
             stop_ids = list(route.stops) if route else []
             self.desk.forget_route(route_id, stop_ids, batch)
@@ -97,6 +98,17 @@ class Rounds:
                 self._book.forget(route_id)
             batch.forget_route(route_id)
             del self._routes[route_id]
+
+    def _is_over(self, cadence: RouteCadence, at_us: int) -> bool:
+        """Whether nothing more is to be expected of a route, by its plan and by what was heard of it."""
+        limits = self._settings.cadence
+        if not cadence.live:
+            return at_us - cadence.touched_us >= limits.keep_finished_route_s * US
+        route = self._book.route(cadence.route_id)
+        stops = route.stops.values() if route else ()
+        last_us = max((stop.planned_arrival_us or 0 for stop in stops), default=0)
+        departs_us = (route.planned_departure_us or 0) if route else 0
+        return at_us - max(cadence.touched_us, last_us, departs_us) >= limits.keep_silent_route_s * US
 
     def _set(self, cadence: RouteCadence, batch: Batch) -> None:
         self._routes[cadence.route_id] = cadence

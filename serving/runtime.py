@@ -36,8 +36,8 @@ class Runtime:
 
     @property
     def is_ready(self) -> bool:
-        """Whether forecasts can be given."""
-        return self.champion.model is not None
+        """Whether forecasts can be given: by this worker, and by the engine."""
+        return self.champion.model is not None and self.ops.checkpoint().model_version is not None
 
     def close(self) -> None:
         self.log.close()

@@ -36,6 +36,7 @@ FRESH_S = {"telemetry": 300.0, "traffic": 900.0, "weather": 10_800.0, "depot": 3
 class DeliveryForecaster:
     """Arrival of remaining stops as a calibrated distribution.
 
+    version : the name of the folder that it was loaded from, else what it was given in training
     known_feeds : the feeds that training rows had; a feed outside it is not missed
     """
 
@@ -77,7 +78,6 @@ class DeliveryForecaster:
         some = golden.take(np.arange(min(GOLDEN_ROWS, len(golden))))
         manifest = {
             "name": self.name,
-            "version": self.version,
             "code_version": __version__,
             "feature_set_hash": self.feature_set_hash,
             "feature_names": FEATURE_NAMES,
@@ -113,7 +113,7 @@ class DeliveryForecaster:
             predictors = {name: Predictor((folder / f"{name}.txt").read_text()) for name in OBJECTIVES}
             forecaster = cls(
                 manifest["name"],
-                manifest["version"],
+                folder.name,
                 predictors,
                 Calibrator(np.array(manifest["shapes"])),
                 _floats(manifest["reference"]),

@@ -10,3 +10,4 @@ class Instants(StrEnum):
 
     AT_DEPARTURE = "at_departure"
     ALONG_ROUTE = "along_route"
+    AT_EACH_ARRIVAL = "at_each_arrival"

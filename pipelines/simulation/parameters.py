@@ -14,23 +14,35 @@ _FILE = Path(__file__).with_name("city.toml")
 
 Range = tuple[float, float]
 
+ZONES_PER_DISTRICT = 3
+_PERTURBED_SIZE = "demo"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large the city is."""
+    """How large the city is; ``vehicles`` counts them by type."""
 
-    vehicles: int
+    vehicles: dict[str, int]
     couriers: int
     depots: int
     grid: int
     zone_m: float
     sites: int
-    stops_per_route: int
+    van_stops: int
     days: int
+
+    @property
+    def routes(self) -> int:
+        return sum(self.vehicles.values())
 
     @property
     def zones(self) -> int:
         return self.grid**2
+
+    @property
+    def districts(self) -> int:
+        """Blocks of 3 x 3 zones, which share their traffic."""
+        return (-(-self.grid // ZONES_PER_DISTRICT)) ** 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,19 @@ class Place:
     area_id: str
     lat: float
     lon: float
+    depot_radius_share: float
+    neighbourhood_sd: float
+    site_weight_sd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleParameters:
+    """What a type of vehicle carries and how it moves; ``speed_mps`` counts off the road only."""
+
+    stops_share: float
+    on_road: bool
+    speed_mps: float
+    service_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +90,6 @@ class PeopleParameters:
     site_service_sd: float
     home_share: Range
     evening_home_gain: float
-    skip_share: float
     failed_service_share: float
 
 
@@ -73,6 +97,7 @@ class PeopleParameters:
 class ServiceParameters:
     base_s: float
     per_parcel_s: float
+    parcels_mean_more: float
     product_factor: dict[str, float]
     product_share: dict[str, float]
     noise_sd: float
@@ -80,8 +105,8 @@ class ServiceParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepotParameters:
-    radius_share: float
     habit_s: Range
+    habit_sd: float
     loading_s: float
     loading_sd: float
     sort_starts_h: float
@@ -89,21 +114,40 @@ class DepotParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanParameters:
+    """``booked_hours`` are (share, hours) of the windows that customers booked, lowest first."""
+
     told_h: float
     first_departure_h: float
     wave_s: float
     waves: int
-    overlap_sectors: float
     volume_sd: float
+    beat_volume_sd: float
     weekend_volume: float
     speed_share: float
     service_share: float
     departure_share: float
     express_share: float
-    express_width_s: float
-    standard_width_s: float
+    express_width_share: float
+    width_s: float
+    width_per_hour_s: float
+    booked_share: float
+    booked_hours: tuple[Range, ...]
     promise_lead_share: float
     promise_grid_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchParameters:
+    review_h: Range
+    review_s: float
+    added_share: float
+    handover_behind_s: float
+    helper_behind_s: float
+    handover_stops: int
+    routes_per_handover: int
+    neighbours: int
+    cancelled_share: float
+    swapped_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +190,7 @@ class MessageParameters:
     traffic_sd: float
     traffic_gap_share: float
     traffic_hours: Range
+    incident_known_s: float
     depot_s: float
     depot_from_h: float
     depot_sd_s: float
@@ -160,37 +205,53 @@ class MessageParameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """All parameters of a city of one size."""
+    """All parameters of a city; ``stream`` keeps the draws of a perturbed city apart from all others'."""
 
+    stream: int
     size: Size
     place: Place
+    vehicle: dict[str, VehicleParameters]
     streets: StreetParameters
     people: PeopleParameters
     service: ServiceParameters
     depot: DepotParameters
     plan: PlanParameters
+    dispatch: DispatchParameters
     weather: WeatherParameters
     disruption: dict[str, CauseParameters]
     messages: MessageParameters
 
     @classmethod
     def load(cls, size: str) -> Parameters:
-        """The parameters of ``city.toml`` for one of its sizes."""
-        read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
-        if size not in read["size"]:
-            known = ", ".join(read["size"])
+        """The parameters of ``city.toml`` for one of its sizes, or for a perturbed city by its name."""
+        read = _read()
+        perturbed = read["perturbed"]
+        if size not in read["size"] | perturbed:
+            known = ", ".join([*read["size"], *perturbed])
             raise SourceError(f"no city of size {size!r}", where="simulated", next_step=f"take {known}")
+        changes = dict(perturbed.get(size, {"stream": 0}))
+        read["size"] = read["size"][_PERTURBED_SIZE if size in perturbed else size]
+        stream = changes.pop("stream")
+        return cls.of(_overridden(read, changes), stream)
+
+    @classmethod
+    def of(cls, read: dict[str, Any], stream: int) -> Parameters:
+        """Parameters from sections as they stand in the file."""
+        sections = {name: _ranged(section) for name, section in read.items()}
         return cls(
-            size=Size(**read["size"][size]),
-            place=Place(**read["place"]),
-            streets=StreetParameters(**_ranged(read["streets"])),
-            people=PeopleParameters(**_ranged(read["people"])),
-            service=ServiceParameters(**read["service"]),
-            depot=DepotParameters(**_ranged(read["depot"])),
-            plan=PlanParameters(**read["plan"]),
-            weather=WeatherParameters(**_ranged(read["weather"])),
+            stream=stream,
+            size=Size(**sections["size"]),
+            place=Place(**sections["place"]),
+            vehicle={name: VehicleParameters(**p) for name, p in read["vehicle"].items()},
+            streets=StreetParameters(**sections["streets"]),
+            people=PeopleParameters(**sections["people"]),
+            service=ServiceParameters(**sections["service"]),
+            depot=DepotParameters(**sections["depot"]),
+            plan=PlanParameters(**sections["plan"]),
+            dispatch=DispatchParameters(**sections["dispatch"]),
+            weather=WeatherParameters(**sections["weather"]),
             disruption={name: CauseParameters(**_ranged(p)) for name, p in read["disruption"].items()},
-            messages=MessageParameters(**_ranged(read["messages"])),
+            messages=MessageParameters(**sections["messages"]),
         )
 
 
@@ -199,5 +260,35 @@ def parameters_hash() -> str:
     return hashlib.sha256(_FILE.read_bytes()).hexdigest()
 
 
+def perturbed_cities() -> tuple[str, ...]:
+    """Names of the cities that are for judging only."""
+    return tuple(_read()["perturbed"])
+
+
+def bands() -> dict[str, Range]:
+    """Published bands of plausibility by the name of the figure."""
+    return _ranged(_read()["bands"])
+
+
+def _read() -> dict[str, Any]:
+    return tomllib.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def _overridden(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The section with some of its values replaced; a name that it does not have is refused."""
+    if unknown := changes.keys() - section.keys():
+        what = f"city.toml changes {', '.join(sorted(unknown))}, which does not exist"
+        raise SourceError(what, where="simulated", next_step="correct the name")
+    deeper = {
+        name: _overridden(section[name], change) if isinstance(change, dict) else change
+        for name, change in changes.items()
+    }
+    return section | deeper
+
+
 def _ranged(section: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+    return {name: _tupled(value) for name, value in section.items()}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value

@@ -14,8 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from data_contracts.errors import SourceError
-from data_contracts.tables import TABLES
-from pipelines.sources.source import Loaded, files
+from pipelines.sources.open_meteo import weather_of
+from pipelines.sources.shape import fit, utc
+from pipelines.sources.source import History, Loaded, files
 from training.instants import Instants
 
 TIMEZONE = "America/New_York"
@@ -30,13 +31,6 @@ COLUMNS = {
     "trip_type": pl.Int64,
     "passenger_count": pl.Int64,
 }
-WEATHER_COLUMNS = {
-    "temperature_c": pl.col("temperature_2m (°C)"),
-    "precipitation_mm": pl.col("precipitation (mm)"),
-    "snow_cm": (pl.col("precipitation (mm)") - pl.col("rain (mm)")).clip(lower_bound=0) * 0.7,
-    "wind_mps": pl.col("windspeed_10m (km/h)") / 3.6,
-    "cloud_share": pl.col("cloudcover (%)") / 100,
-}
 
 
 class NycTaxi:
@@ -44,13 +38,15 @@ class NycTaxi:
 
     name = "nyc_taxi"
     instants = Instants.AT_DEPARTURE
+    history = History.LIVE
+    cluster = "service_date"
 
     def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded:
         excluded: Counter[str] = Counter()
         trips = pl.concat([_trips(file, excluded) for file in files(paths, "*.parquet")])
         tables = _canonical(trips)
         if weather is not None:
-            tables["weather"] = _weather(files([weather], "*.csv"))
+            tables["weather"] = weather_of(files([weather], "*.csv"), AREA)
         return Loaded(tables, excluded)
 
 
@@ -84,13 +80,6 @@ def _trips(file: Path, excluded: Counter[str]) -> pl.DataFrame:
 
 
 def _canonical(trips: pl.DataFrame) -> dict[str, pa.Table]:
-    def utc(name: str) -> pl.Expr:
-        return (
-            pl.col(name)
-            .dt.replace_time_zone(TIMEZONE, ambiguous="earliest", non_existent="null")
-            .dt.convert_time_zone("UTC")
-        )
-
     identity = ["lpep_pickup_datetime", "PULocationID", "DOLocationID", "lpep_dropoff_datetime", "VendorID"]
     trips = trips.sort(identity).with_columns(
         trip=pl.format(
@@ -101,8 +90,8 @@ def _canonical(trips: pl.DataFrame) -> dict[str, pa.Table]:
             (pl.col("lpep_dropoff_datetime") - pl.col("lpep_pickup_datetime")).dt.total_seconds(),
             pl.int_range(pl.len()).over(identity),
         ),
-        picked_up_at=utc("lpep_pickup_datetime"),
-        dropped_off_at=utc("lpep_dropoff_datetime"),
+        picked_up_at=utc(pl.col("lpep_pickup_datetime"), TIMEZONE),
+        dropped_off_at=utc(pl.col("lpep_dropoff_datetime"), TIMEZONE),
         service_date=pl.col("lpep_pickup_datetime").dt.strftime("%Y-%m-%d"),
     )
     known = {"occurred_at": pl.col("picked_up_at"), "received_at": pl.col("picked_up_at")}
@@ -145,38 +134,7 @@ def _canonical(trips: pl.DataFrame) -> dict[str, pa.Table]:
         for kind, (at, stop_id) in events.items()
     )
     return {
-        "routes": _to(routes, "routes"),
-        "stops": _to(stops, "stops"),
-        "stop_events": _to(stop_events, "stop_events"),
+        "routes": fit(routes, "routes"),
+        "stops": fit(stops, "stops"),
+        "stop_events": fit(stop_events, "stop_events"),
     }
-
-
-def _weather(paths: Sequence[Path]) -> pa.Table:
-    """Hourly observations; an hour is known when it is over."""
-    file = paths[0]
-    try:
-        hours = pl.concat(pl.read_csv(path, infer_schema_length=None) for path in paths)
-        valid_at = hours["full_time"].str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", time_unit="us")
-        values = hours.select(**WEATHER_COLUMNS)
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"not an hourly weather table ({error})",
-            where=str(file),
-            next_step="name a CSV with Open-Meteo's columns",
-        ) from error
-    known = valid_at.dt.offset_by("1h")
-    rows = values.with_columns(
-        event_id=pl.format("weather-{}", valid_at.dt.epoch("s")),
-        occurred_at=valid_at,
-        received_at=known,
-        area_id=pl.lit(AREA),
-        kind=pl.lit("observed"),
-        valid_at=valid_at,
-        issued_at=known,
-    )
-    return _to(rows, "weather")
-
-
-def _to(frame: pl.DataFrame, table: str) -> pa.Table:
-    """A frame in the order of a contract's columns; columns that the source does not have are left to the contract."""
-    return frame.select(name for name in TABLES[table].names if name in frame.columns).to_arrow()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -14,21 +16,52 @@ from data_contracts.errors import SourceError
 from training.instants import Instants
 
 
+class History(StrEnum):
+    """Whether outcomes of a set may become state while it is judged."""
+
+    LIVE = "live"
+    FROZEN = "frozen"
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Canonical tables, and how many rows the evaluation's own rules left out, by reason."""
+    """Canonical tables, and what of the files is not in them.
+
+    excluded : rows that the evaluation's own rules left out, by reason
+    unreadable : cells that are not of their column's type and became null, by column
+    context : tables known before every row of ``tables``; they teach, and are never forecast
+    """
 
     tables: dict[str, pa.Table]
     excluded: Counter[str] = field(default_factory=Counter)
+    unreadable: Counter[str] = field(default_factory=Counter)
+    context: dict[str, pa.Table] = field(default_factory=dict)
 
 
 class Source(Protocol):
-    """One adapter: it maps columns to the canonical tables and does nothing else."""
+    """One adapter: it maps columns to the canonical tables and does nothing else.
+
+    history : frozen where the files cannot say when an outcome was known
+    cluster : the column of ``routes`` whose values fail together
+    """
 
     name: str
     instants: Instants
+    history: History
+    cluster: str
 
     def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded: ...
+
+
+class Feed(Protocol):
+    """One adapter of messages that a fleet already gets, to be landed beside its own routes.
+
+    ``received_at`` is when the files were fetched; a feed whose messages do not say needs it.
+    """
+
+    name: str
+
+    def load(self, paths: Sequence[Path], received_at: datetime | None = None) -> Loaded: ...
 
 
 def files(paths: Sequence[Path | str], pattern: str) -> list[Path]:

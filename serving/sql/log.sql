@@ -17,6 +17,3 @@ SELECT seq, received_us, type, body FROM log WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- name: head
 SELECT seq, received_us FROM log ORDER BY seq DESC LIMIT 1
-
--- name: seen
-SELECT 1 FROM log WHERE event_id = ?

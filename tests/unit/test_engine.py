@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import Versions
 from features.vectors import Vectors
@@ -23,6 +25,7 @@ from serving.log import Clock, EventLog, NewEvent
 from serving.ops import OpsStore
 from serving.readings import OpsReader
 from serving.rounds import EngineSettings
+from serving.seed import seed
 from serving.times import US
 
 NOON_US = 1_772_452_800 * US
@@ -151,7 +154,7 @@ def late_day() -> list[NewEvent]:
     moments += [ping(at, "R-1") for at in range(1500, 3000, 30)] + [
         ping(at, "R-2") for at in range(0, 900, 45)
     ]
-    moments += [tick(at) for at in range(5, 3600, 20)]
+    moments += [tick(at) for at in range(5, 3640, 20)]
     return events + sorted(moments, key=lambda event: event.received_us or 0)
 
 
@@ -352,6 +355,33 @@ def test_a_finished_route_is_forgotten_after_a_day(tmp_path: Path) -> None:
     assert bench.forecast("R-1-S1") is None
 
 
+def test_a_route_that_fell_silent_is_forgotten_once_its_plan_is_past(tmp_path: Path) -> None:
+    settings = EngineSettings(cadence=Cadence(keep_silent_route_s=100.0, sweep_s=10.0))
+    bench = Bench(tmp_path / "w", settings)
+    bench.play(MODEL, *route_events(stops=1), tick(0), tick(700), tick(800))
+    assert bench.reader.counts()["live_routes"] == 1
+    bench.play(tick(821))
+    assert bench.reader.counts()["live_routes"] == 0
+
+
+def test_a_new_engine_goes_on_from_the_history(bench: Bench) -> None:
+    features = LiveFeatures()
+    history = EventLog(bench.folder / "history.db", Clock.LOG)
+    history.append([*route_events("R-1"), happened("departed_depot", 0), ping(5)])
+    features.advance(history.read(0, 100))
+    rows = [*features.dump(), ("route", "R-1", features.book.dump("R-1"))]
+    workspace = Workspace(bench.folder)
+    workspace.features.mkdir()
+    pl.DataFrame(rows, schema=["view", "key", "body"], orient="row").write_parquet(workspace.state)
+    ops = OpsStore(workspace.ops)
+    assert seed(ops, workspace) == len(rows)
+    assert seed(ops, workspace) == 0
+    bench.start()
+    bench.play(MODEL, tick(10))
+    assert bench.forecast("R-1-S1")["freshness"]["telemetry_s"] == 5.0
+    assert bench.reader.routes_of_stops(["R-1-S1"]) == {"R-1-S1": "R-1"}
+
+
 def test_a_stop_that_nobody_promised_has_no_late_probability(bench: Bench) -> None:
     route, stop = route_events(stops=1)
     bare = {name: value for name, value in stop.body.items() if not name.startswith("promised")}
@@ -371,7 +401,7 @@ def test_a_window_told_elsewhere_becomes_the_promise(bench: Bench) -> None:
     assert bench.forecast("R-1-S1")["promise"]["end"] == "2026-03-02T13:00:00Z"
 
 
-def test_history_keeps_what_moved_and_one_a_minute(bench: Bench) -> None:
+def test_history_keeps_what_moved(bench: Bench) -> None:
     bench.play(MODEL, *route_events(), happened("departed_depot", 0))
     bench.play(*[event for at in range(1, 200, 2) for event in (ping(at), tick(at + 1))])
     assert len(bench.reader.history("R-1-S1", 100)) in range(3, 8)
@@ -398,10 +428,19 @@ def test_due_routes_are_whole_once_in_a_while_and_silent_ones_too() -> None:
     silent = RouteCadence(route_id="silent", scored_us=0, whole_us=0)
     ended = RouteCadence(route_id="ended").finished()
     routes = [fresh, dirty, silent, ended]
-    assert due(routes, 1 * US, cadence).next_stops == ("dirty",)
-    assert due(routes, 1 * US, cadence).whole == ("new",)
-    assert due(routes, 30 * US, cadence).whole == ("dirty", "new")
-    assert due(routes, 60 * US, cadence).whole == ("dirty", "new", "silent")
+    assert due(routes, 1 * US, 1.0, cadence).next_stops == ("dirty",)
+    assert due(routes, 1 * US, 1.0, cadence).whole == ("new",)
+    assert due(routes, 30 * US, 1.0, cadence).whole == ("dirty", "new")
+    assert due(routes, 60 * US, 1.0, cadence).whole == ("dirty", "new", "silent")
+
+
+def test_no_tick_scores_more_routes_whole_than_it_must() -> None:
+    cadence = Cadence(whole_routes_a_tick=2)
+    routes = [RouteCadence(route_id=f"R-{n}", dirty=True, whole_us=n) for n in range(60)]
+    at_us = 100 * US
+    assert due(routes, at_us, 1.0, cadence).whole == ("R-0", "R-1", "R-2")
+    assert len(due(routes, at_us, 1.0, cadence).next_stops) == 57
+    assert len(due(routes, at_us, 60.0, cadence).whole) == 60
 
 
 def test_slip_is_measured_since_the_last_whole_scoring() -> None:
@@ -415,6 +454,8 @@ def test_a_forecast_is_worth_keeping_when_it_moved() -> None:
     kept = {"S": HistoryTail(0, 1000 * US, 0.2)}
     assert worth_keeping({}, "S", HistoryTail(0, 0, None), Cadence())
     assert not worth_keeping(kept, "S", HistoryTail(59 * US, 1059 * US, 0.24), Cadence())
-    assert worth_keeping(kept, "S", HistoryTail(60 * US, 1000 * US, 0.2), Cadence())
+    assert worth_keeping(kept, "S", HistoryTail(900 * US, 1000 * US, 0.2), Cadence())
+    far = {"S": HistoryTail(0, 7200 * US, 0.2)}
+    assert not worth_keeping(far, "S", HistoryTail(1, 7300 * US, 0.2), Cadence())
     assert worth_keeping(kept, "S", HistoryTail(1, 1060 * US, 0.2), Cadence())
     assert worth_keeping(kept, "S", HistoryTail(1, 1000 * US, 0.26), Cadence())

@@ -1,0 +1,233 @@
+"""The whole chain on a simulated city: history, contracts, features, model, service, and an unseen day replayed."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data_contracts.workspace import Workspace
+from pipelines.history import build_features, landed_history, materialize, write_state
+from pipelines.land import land
+from pipelines.replay import Event, Pace, Replay, timeline
+from pipelines.sources import simulated
+from pipelines.train import Trained, train_challenger
+from serving.alert_evaluation import AlertSpan, StopOutcome, alert_figures
+from serving.supervisor import running_service
+from serving.times import from_rfc3339
+from training.dataset import HORIZON_EDGES_MIN
+
+FIRST_DAY = date(2026, 1, 5)
+DAYS_A_BATCH = 7
+PAGE = 1_000
+SHOWN_STOPS = 12
+COVERAGE = 0.8
+SETTINGS = """\
+# A replayed day brings its own clock: events say when they were received.
+[serving]
+clock = "log"
+"""
+
+Say = Callable[[str], None]
+Tables = Mapping[str, pa.Table]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """Which city, which seed, and how many days of history before the day that is replayed."""
+
+    size: str = "demo"
+    seed: int = 403
+    days: int = 21
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRow:
+    """A line of the live table."""
+
+    stop_id: str
+    promised: str
+    forecast: str
+    late_probability: float | None
+    reason: str
+    alert: str
+
+
+def prepare(workspace: Workspace, scenario: Scenario, say: Say) -> tuple[Trained, date, Tables]:
+    """Make the history, check it, build features, train and promote; give the unseen day's tables."""
+    if workspace.root.exists():
+        shutil.rmtree(workspace.root)
+    workspace.root.mkdir(parents=True)
+    workspace.settings.write_text(SETTINGS, encoding="utf-8")
+    say("reference city")
+    days = list(simulated.generate(scenario.size, scenario.seed, FIRST_DAY, scenario.days + 1))
+    for start in range(0, scenario.days, DAYS_A_BATCH):
+        batch = days[start : min(start + DAYS_A_BATCH, scenario.days)]
+        say(f"contracts, {batch[0][0]} to {batch[-1][0]}")
+        land(workspace, _joined([tables for _, tables in batch]), batch[0][0].isoformat())
+    ordered = landed_history(workspace)
+    features = build_features(workspace, ordered, say)
+    write_state(workspace, features)
+    say("Feast materialization")
+    materialize(workspace, ordered)
+    trained = train_challenger(workspace, ordered, say=say)
+    unseen_day, unseen = days[scenario.days]
+    return trained, unseen_day, unseen
+
+
+def _joined(days: Sequence[Tables]) -> dict[str, pa.Table]:
+    names = dict.fromkeys(name for tables in days for name in tables)
+    return {name: pa.concat_tables([tables[name] for tables in days if name in tables]) for name in names}
+
+
+@contextmanager
+def live_service(workspace: Workspace) -> Iterator[httpx.Client]:
+    """The workspace's service on a free port, and a client of it."""
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    with (
+        running_service(workspace, free_port(), output=workspace.reports / "service.log") as url,
+        httpx.Client(base_url=url, timeout=30.0) as client,
+    ):
+        yield client
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def replay_day(
+    client: httpx.Client, tables: Tables, pace: Pace, on_progress: Callable[[int, int, datetime], None]
+) -> int:
+    """Replay a day's events; give how many there were."""
+    events: list[Event] = timeline(tables, pace.tick)
+    Replay(client, pace, lambda done, at: on_progress(done, len(events), at)).run(events)
+    return len(events)
+
+
+def live_rows(client: httpx.Client, zone: Any) -> list[StopRow]:
+    """The stops worth looking at now: those with an alert, then each route's next, scored live with reasons."""
+    alerts = client.get("/v1/alerts", params={"state": "open", "limit": SHOWN_STOPS}).json()["alerts"]
+    routes = client.get("/v1/routes", params={"limit": 100}).json()["routes"]
+    wanted = [alert["stop_id"] for alert in alerts]
+    wanted += [route["next_stop_id"] for route in routes if route["next_stop_id"]]
+    stop_ids = list(dict.fromkeys(wanted))[:SHOWN_STOPS]
+    if not stop_ids:
+        return []
+    answer = client.post("/v1/eta", json={"stop_ids": stop_ids, "reasons": True}).json()
+    alarmed = {alert["stop_id"]: alert for alert in alerts}
+    return [_row(each, alarmed.get(each["stop_id"]), zone) for each in answer["forecasts"] if "eta" in each]
+
+
+def _row(forecast: Mapping[str, Any], alert: Mapping[str, Any] | None, zone: Any) -> StopRow:
+    late, reasons = forecast["late"], forecast["reasons"]
+    return StopRow(
+        stop_id=forecast["stop_id"],
+        promised=_span(forecast["promise"], zone),
+        forecast=_span(forecast["window"], zone),
+        late_probability=late["probability"] if late else None,
+        reason=f"{reasons[0]['code']} {reasons[0]['minutes']:+.0f} min" if reasons else "",
+        alert=f"{alert['severity']} since {_clock(alert['opened_at'], zone)}" if alert else "",
+    )
+
+
+def _span(window: Mapping[str, str] | None, zone: Any) -> str:
+    return f"{_clock(window['start'], zone)}-{_clock(window['end'], zone)}" if window else ""
+
+
+def _clock(instant: str, zone: Any) -> str:
+    return datetime.fromisoformat(instant).astimezone(zone).strftime("%H:%M")
+
+
+def summarize(client: httpx.Client, tables: Tables, seed: int) -> dict[str, Any]:
+    """What the served forecasts and alerts of the day were worth, by what the service itself tells."""
+    truth = outcomes_of(tables)
+    forecasts = [
+        row for stop_id in truth for row in _headline(_history(client, stop_id), truth[stop_id], seed)
+    ]
+    arrival, eta, start, end = (np.array(column, np.float64) for column in zip(*forecasts, strict=True))
+    alerts = client.get("/v1/alerts", params={"limit": PAGE}).json()["alerts"]
+    spans = [_alert_span(alert) for alert in alerts]
+    return {
+        "n": len(forecasts),
+        "mae_min": float(np.abs(arrival - eta).mean() / 60e6),
+        "coverage_80": float(((arrival >= start) & (arrival <= end)).mean()),
+        "width_80_min": float((end - start).mean() / 60e6),
+        "alerts": alert_figures(spans, list(truth.values())),
+    }
+
+
+def outcomes_of(tables: Tables) -> dict[str, StopOutcome]:
+    """What became of each stop of a day, by its events."""
+    stops = pl.DataFrame(pl.from_arrow(tables["stops"])).sort("plan_version").unique("stop_id", keep="first")
+    events = pl.DataFrame(pl.from_arrow(tables["stop_events"]))
+    reached = (
+        events.filter(pl.col("kind") == "arrived").group_by("stop_id").agg(at=pl.col("occurred_at").min())
+    )
+    rows = stops.join(reached, on="stop_id", how="left").select(
+        "stop_id", pl.col("promised_end_at").dt.epoch("us"), pl.col("at").dt.epoch("us")
+    )
+    return {
+        stop_id: StopOutcome(stop_id=stop_id, promise_end_us=end, reached_us=at)
+        for stop_id, end, at in rows.iter_rows()
+        if end is not None
+    }
+
+
+def _history(client: httpx.Client, stop_id: str) -> list[dict[str, Any]]:
+    response = client.get(f"/v1/stops/{stop_id}/history", params={"limit": PAGE})
+    return list(response.json()["forecasts"]) if response.status_code == 200 else []
+
+
+def _headline(
+    history: Sequence[Mapping[str, Any]], outcome: StopOutcome, seed: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """One seeded forecast of each horizon bin: arrival, estimate, window start and end, microseconds."""
+    if outcome.reached_us is None:
+        return
+    bins: dict[int, list[Mapping[str, Any]]] = {}
+    for forecast in history:
+        ahead_min = (outcome.reached_us - from_rfc3339(forecast["as_of"])) / 60e6
+        if ahead_min > 0:
+            bins.setdefault(int(np.searchsorted(HORIZON_EDGES_MIN, ahead_min, side="right")), []).append(
+                forecast
+            )
+    draw = _draws(seed, outcome.stop_id)
+    for place, forecasts in sorted(bins.items()):
+        chosen = forecasts[int(draw[place] * len(forecasts))]
+        yield (
+            outcome.reached_us,
+            from_rfc3339(chosen["eta"]),
+            from_rfc3339(chosen["window"]["start"]),
+            from_rfc3339(chosen["window"]["end"]),
+        )
+
+
+def _draws(seed: int, stop_id: str) -> NDArray[np.float64]:
+    return np.random.default_rng([seed, *stop_id.encode()]).random(len(HORIZON_EDGES_MIN) + 1)
+
+
+def _alert_span(alert: Mapping[str, Any]) -> AlertSpan:
+    return AlertSpan(
+        stop_id=alert["stop_id"],
+        rule=alert["rule"],
+        opened_us=from_rfc3339(alert["opened_at"]),
+        resolved_us=from_rfc3339(alert["resolved_at"]) if alert["resolved_at"] else None,
+    )
+
+
+def default_workspace(root: Path) -> Workspace:
+    return Workspace(root / "demo")

@@ -1,0 +1,114 @@
+"""How the demo looks: steps, a live table of stops, and a summary."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+from rich.live import Live
+from rich.table import Table
+
+from pipelines import demo
+from pipelines.replay import Pace
+from pipelines.terminal import console, remarks, steps, table, write_json
+from pipelines.train import Trained
+from training.registry import Registry
+
+PREPARATION_STEPS = 18
+COLUMNS = ("stop", "promised", "forecast 80 %", "late", "main reason", "alert")
+#: Without a terminal the table is printed each time this much of the day has passed.
+PRINTED_TIMES = 4
+
+
+def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
+    """Run the demo and print what it finds."""
+    workspace, scenario = demo.default_workspace(root), demo.Scenario(seed=seed, days=days)
+    with steps("preparing the reference city", PREPARATION_STEPS) as tell:
+        trained, day, tables = demo.prepare(workspace, scenario, tell)
+    zone = ZoneInfo(tables["routes"]["timezone"][0].as_py())
+    remarks.print("starting the service ...", highlight=False)
+    with demo.live_service(workspace) as client:
+        console.print(
+            f"Replaying {day:%A %d %B %Y}, which the model has never seen, against {client.base_url}"
+        )
+        _replay(client, tables, zone)
+        summary = demo.summarize(client, tables, scenario.seed)
+        report = workspace.reports / "demo.json"
+        write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
+        console.print(_summary_table(summary, trained))
+        console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
+        console.print(f"reports       {report.parent}", soft_wrap=True)
+        if keep:
+            _keep(client)
+
+
+def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> None:
+    printed = 0
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+
+        def show(done: int, total: int, at: datetime) -> None:
+            nonlocal printed
+            due = console.is_terminal or done * (PRINTED_TIMES + 1) >= (printed + 1) * total
+            if not due:
+                return
+            rows = demo.live_rows(client, zone)
+            if not rows:
+                return
+            shown = stops_table(f"{at.astimezone(zone):%H:%M} · {done:,} of {total:,} events", rows)
+            printed += 1
+            if console.is_terminal:
+                live.update(shown)
+            else:
+                console.print(shown)
+
+        demo.replay_day(client, tables, Pace(), show)
+
+
+def stops_table(title: str, rows: Sequence[demo.StopRow]) -> Table:
+    """The live table."""
+    shown = Table(title=title, title_justify="left")
+    for column in COLUMNS:
+        shown.add_column(column, justify="right" if column == "late" else "left", no_wrap=True)
+    for row in rows:
+        late = "-" if row.late_probability is None else f"{row.late_probability:.0%}"
+        style = "bold red" if row.alert else None
+        shown.add_row(row.stop_id, row.promised, row.forecast, late, row.reason, row.alert, style=style)
+    return shown
+
+
+def _summary_table(summary: Mapping[str, Any], trained: Trained) -> Table:
+    alerts, held_out = summary["alerts"], trained.figures
+    lead = alerts["median_lead_min"]
+    rows = [
+        ("served forecasts", summary["n"]),
+        ("MAE, min", summary["mae_min"]),
+        ("coverage of the 80 % window", summary["coverage_80"]),
+        ("width of the 80 % window, min", summary["width_80_min"]),
+        ("stops late / all", f"{alerts['late']} / {alerts['stops']}"),
+        ("alerts raised / true", f"{alerts['raised']} / {alerts['true']}"),
+        ("median lead of true alerts, min", lead),
+        ("MAE on held-out days, min (plan)", f"{held_out['mae_min']:.2f} ({_plan_mae(held_out)})"),
+        ("model", f"version {trained.version.version}, {'champion' if trained.promoted else 'not promoted'}"),
+    ]
+    return table("The replayed day", ("what", "value"), rows)
+
+
+def _plan_mae(figures: Mapping[str, Any]) -> str:
+    plan = figures["baselines"]["plan"]
+    return f"{plan['mae_min']:.2f}" if plan else "-"
+
+
+def _keep(client: httpx.Client) -> None:
+    console.print(f"The service runs on {client.base_url} (docs: {client.base_url}/docs). Ctrl-C ends it.")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        console.print("stopped")

@@ -1,0 +1,75 @@
+"""From landed rows to feature versions: the history of a workspace, built and registered with Feast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_contracts.errors import WorkspaceError
+from data_contracts.tables import TABLES
+from data_contracts.workspace import Workspace
+from features import feast_repo
+from features.backfill import backfill, in_log_order, write_versions
+from features.live import LiveFeatures
+from pipelines.land import read_landed
+
+Say = Callable[[str], None]
+Frames = Mapping[str, pl.DataFrame]
+STATE_SCHEMA = pa.schema(
+    [pa.field("view", pa.string()), pa.field("key", pa.string()), pa.field("body", pa.binary())]
+)
+ROUTE_STATE = "route"
+
+
+def landed_history(workspace: Workspace) -> dict[str, pl.DataFrame]:
+    """Every landed table in log order.
+
+    Raises
+    ------
+    WorkspaceError
+        when a required table has never been landed
+    """
+    frames = {table.name: read_landed(workspace, table).collect() for table in TABLES.values()}
+    missing = [table.name for table in TABLES.values() if table.required and frames[table.name].is_empty()]
+    if missing:
+        raise WorkspaceError(
+            f"has no landed {', '.join(missing)}",
+            where=str(workspace.root),
+            next_step="land a source with `punctual ingest`",
+        )
+    return in_log_order({name: frame for name, frame in frames.items() if not frame.is_empty()})
+
+
+def build_features(workspace: Workspace, ordered: Frames, say: Say | None = None) -> LiveFeatures:
+    """Write every version of every view and register the views with Feast; give the state to go on from."""
+    tell = say or (lambda _: None)
+    features = LiveFeatures()
+    versions = backfill(ordered, features, tell)
+    tell("feature versions")
+    write_versions(workspace.features, versions)
+    tell("Feast registry")
+    feast_repo.apply(feast_repo.open_store(workspace))
+    return features
+
+
+def materialize(workspace: Workspace, ordered: Frames) -> datetime:
+    """Publish the last version of every entity to the online store; give the instant that it speaks of."""
+    last_us = max(int(frame["received_at"].max()) for frame in ordered.values())  # type: ignore[arg-type]
+    until = datetime.fromtimestamp(last_us / 1e6, tz=UTC)
+    feast_repo.materialize(feast_repo.open_store(workspace), until)
+    return until
+
+
+def write_state(workspace: Workspace, features: LiveFeatures) -> None:
+    """Feature state, and the routes that are still under way."""
+    rows = list(features.dump())
+    rows += [(ROUTE_STATE, route_id, features.book.dump(route_id)) for route_id in features.book.route_ids()]
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    table = pa.table([pa.array(column) for column in columns], schema=STATE_SCHEMA)
+    staged = workspace.state.with_suffix(".tmp")
+    pq.write_table(table, staged)
+    staged.replace(workspace.state)

@@ -1,0 +1,140 @@
+"""The engine as a process: ``python -m serving.engine_process WORKSPACE``."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from data_contracts.errors import PunctualError
+from data_contracts.record import MODEL, TICK
+from data_contracts.workspace import Workspace
+from features.live import LiveFeatures
+from features.online import OnlineWriter
+from serving.engine import Engine
+from serving.log import Clock, EventLog, NewEvent
+from serving.models import ChampionWatcher, ModelShelf
+from serving.ops import OpsStore
+from serving.seed import seed
+from serving.settings import ServiceSettings, load_settings
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 0.02
+RECORDS_A_STEP = 2000
+
+
+@dataclass(slots=True)
+class Ticker:
+    """Under the wall clock, a tick record each interval; a missed one is not made up for."""
+
+    log: EventLog
+    every_s: float
+    due_s: float = 0.0
+
+    def beat(self, now_s: float) -> None:
+        """Append a tick if one is due; ``now_s`` is a monotonic clock."""
+        if now_s < self.due_s:
+            return
+        self.due_s = now_s + self.every_s
+        self.log.append([NewEvent(type=TICK, body={})])
+
+
+class HandOver:
+    """Turns a new champion into a record of the log, so that every replay swaps at the same place."""
+
+    def __init__(self, log: EventLog, watcher: ChampionWatcher, every_s: float) -> None:
+        self._log, self._watcher, self._every_s = log, watcher, every_s
+        self._due_s = 0.0
+
+    def beat(self, now_s: float, serving_version: str | None) -> None:
+        """Look for a new champion if it is time to."""
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + self._every_s
+        if self._watcher.poll() and self._watcher.version != serving_version:
+            body = {"version": self._watcher.version, "alias": "champion"}
+            self._log.append([NewEvent(type=MODEL, body=body)])
+
+
+def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) -> None:
+    """Apply the log until told to stop."""
+    event_log = EventLog(workspace.log, settings.clock)
+    shelf = ModelShelf(workspace)
+    online = OnlineWriter(workspace.online)
+    ops = OpsStore(workspace.ops)
+    seed(ops, workspace)
+    engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine)
+    hand_over = HandOver(event_log, ChampionWatcher(workspace, shelf), settings.model_poll_s)
+    ticker = Ticker(event_log, settings.engine.cadence.tick_s) if settings.clock is Clock.WALL else None
+    log.info("engine_started", seq=engine.checkpoint.seq, published=engine.republish())
+    gc.collect()
+    gc.freeze()
+    while not stop.is_set():
+        now_s = time.monotonic()
+        hand_over.beat(now_s, engine.checkpoint.model_version)
+        if ticker is not None:
+            ticker.beat(now_s)
+        if not engine.step(RECORDS_A_STEP):
+            stop.wait(IDLE_S)
+    online.close()
+    log.info("engine_stopped", seq=engine.checkpoint.seq)
+
+
+def configure_logging() -> None:
+    """One JSON object a line on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def stop_with_parent(stop: threading.Event) -> None:
+    """Stop when the process that started this one is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while not stop.wait(1.0):
+            if os.getppid() != parent:
+                stop.set()
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    configure_logging()
+    if len(arguments) != 1:
+        print("usage: python -m serving.engine_process WORKSPACE", file=sys.stderr)
+        return 2
+    workspace, stop = Workspace(Path(arguments[0])), threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    stop_with_parent(stop)
+    try:
+        run(workspace, load_settings(workspace), stop)
+    except PunctualError as error:
+        log.error("engine_refused", error=str(error))
+        return error.exit_code
+    except Exception:
+        log.exception("engine_failed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""BentoML's HTTP server as a process: ``python -m serving.http_process HOST PORT``. It ends with its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from serving.engine_process import stop_with_parent
+
+SERVICE = "serving.service:PunctualService"
+
+
+def end_with_parent() -> None:
+    """Ask this process to end, as an operator would, once its parent is gone."""
+    gone = threading.Event()
+    stop_with_parent(gone)
+
+    def follow() -> None:
+        gone.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
+
+
+def main(arguments: list[str]) -> None:
+    from bentoml_cli.cli import cli
+
+    host, port = arguments
+    end_with_parent()
+    root = str(Path(__file__).resolve().parent.parent)
+    cli(["serve", SERVICE, "--host", host, "--port", port, "--working-dir", root])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,47 @@
+"""The BentoML service: the API mounted as it is, with readiness and liveness of its own.
+
+Loaded by BentoML's workers, which find the workspace in ``PUNCTUAL_WORKSPACE``. BentoML's metrics middleware is
+off, since it slows every request; ``/metrics`` is then the app's own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import bentoml
+
+from data_contracts.workspace import Workspace
+from serving.api import create_app
+from serving.engine_process import configure_logging
+from serving.runtime import Runtime
+from serving.settings import load_settings
+
+WORKSPACE_VARIABLE = "PUNCTUAL_WORKSPACE"
+
+_workspace = Workspace(Path(os.environ.get(WORKSPACE_VARIABLE, "workspace")))
+configure_logging()
+app = create_app(_workspace, load_settings(_workspace))
+
+
+@bentoml.service(
+    name="punctual",
+    workers=1,
+    traffic={"timeout": 30},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(app)
+class PunctualService:
+    """Holds nothing itself: what a worker has open belongs to the app's lifespan."""
+
+    def __is_ready__(self) -> bool:
+        runtime = _runtime()
+        return runtime is not None and runtime.is_ready
+
+    def __is_alive__(self) -> bool:
+        return _runtime() is not None
+
+
+def _runtime() -> Runtime | None:
+    return getattr(app.state, "runtime", None)

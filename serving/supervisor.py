@@ -1,0 +1,218 @@
+"""Starts and watches the processes of a service: one engine, and BentoML's HTTP server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import httpx
+import structlog
+
+from data_contracts.errors import WorkspaceError
+from data_contracts.workspace import Workspace
+
+log = structlog.get_logger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+OFF_SWITCHES = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "FEAST_USAGE": "False",
+}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait, in seconds, and how often to try."""
+
+    ready_s: float = 60.0
+    stop_s: float = 10.0
+    look_s: float = 0.1
+    restart_s: float = 1.0
+    most_restarts: int = 20
+
+
+@dataclass(slots=True)
+class Service:
+    """The processes of one running service."""
+
+    workspace: Workspace
+    host: str
+    port: int
+    output: IO[bytes] | None
+    patience: Patience
+    engine: subprocess.Popen[bytes] = field(init=False)
+    server: subprocess.Popen[bytes] = field(init=False)
+    restarts: int = 0
+    _retry_at_s: float = 0.0
+
+    @property
+    def base_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def start(self) -> None:
+        self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
+        self.server = self._spawn("serving.http_process", self.host, str(self.port))
+
+    def wait_until_ready(self) -> None:
+        """Return once forecasts can be asked for; say plainly if that does not happen in time."""
+        deadline_s = time.monotonic() + self.patience.ready_s
+        while time.monotonic() < deadline_s:
+            self.look_after()
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.base_url}/readyz", timeout=2.0).status_code == 200:
+                    log.info("service_ready", url=self.base_url)
+                    return
+            time.sleep(self.patience.look_s)
+        raise WorkspaceError(
+            f"the service was not ready within {self.patience.ready_s:.0f} s",
+            where=str(self.workspace.root),
+            next_step="see its output; is there a champion (models/champion.json)?",
+        )
+
+    def look_after(self) -> None:
+        """Restart an engine that died; a server that died ends the service."""
+        if (code := self.server.poll()) is not None:
+            raise WorkspaceError(
+                f"the HTTP server ended with code {code}",
+                where=str(self.workspace.root),
+                next_step=f"see its output; is port {self.port} free?",
+            )
+        if (code := self.engine.poll()) is None or time.monotonic() < self._retry_at_s:
+            return
+        if self.restarts >= self.patience.most_restarts:
+            raise WorkspaceError(
+                f"the engine ended {self.restarts + 1} times, last with code {code}",
+                where=str(self.workspace.root),
+                next_step="see its output",
+            )
+        self.restarts += 1
+        self._retry_at_s = time.monotonic() + self.patience.restart_s
+        log.warning("engine_restarted", code=code, restarts=self.restarts)
+        self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
+
+    def stop(self) -> None:
+        """End both processes with everything they started: politely, then not."""
+        for process in (self.server, self.engine):
+            _signal_group(process, signal.SIGTERM)
+        for process in (self.server, self.engine):
+            try:
+                process.wait(self.patience.stop_s)
+            except subprocess.TimeoutExpired:
+                log.warning("process_killed", pid=process.pid)
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+    def _spawn(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.output,
+            start_new_session=True,
+        )
+
+    def _environment(self) -> Mapping[str, str]:
+        root = str(self.workspace.root.resolve())
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        own = {
+            "PUNCTUAL_WORKSPACE": root,
+            "BENTOML_HOME": str(Path(root) / ".bentoml"),
+            "PYTHONPATH": path,
+        }
+        return {**os.environ, **OFF_SWITCHES, **ONE_THREAD, **own}
+
+
+def serve(
+    workspace: Workspace, host: str = LOOPBACK, port: int = 3000, patience: Patience | None = None
+) -> None:
+    """Serve a workspace until told to stop (SIGINT, SIGTERM) or until the parent process ends."""
+    stop, parent = threading.Event(), os.getppid()
+
+    def told_to_stop(number: int, _: FrameType | None) -> None:
+        log.info("service_stopping", signal=number)
+        stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, told_to_stop)
+    with ExitStack() as stack:
+        service = stack.enter_context(_started(workspace, host, port, None, patience or Patience()))
+        service.wait_until_ready()
+        while not stop.wait(service.patience.look_s) and os.getppid() == parent:
+            service.look_after()
+
+
+@contextmanager
+def running_service(
+    workspace: Workspace,
+    port: int,
+    host: str = LOOPBACK,
+    patience: Patience | None = None,
+    output: Path | None = None,
+) -> Iterator[str]:
+    """A ready service for as long as the block runs; gives its base URL. ``output`` takes what it prints."""
+    with ExitStack() as stack:
+        sink = stack.enter_context(output.open("ab")) if output else None
+        service = stack.enter_context(_started(workspace, host, port, sink, patience or Patience()))
+        service.wait_until_ready()
+        watcher = stack.enter_context(_watched(service))
+        yield service.base_url
+        if watcher:
+            raise watcher[0]
+
+
+@contextmanager
+def _started(
+    workspace: Workspace, host: str, port: int, output: IO[bytes] | None, patience: Patience
+) -> Iterator[Service]:
+    service = Service(workspace, host, port, output, patience)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@contextmanager
+def _watched(service: Service) -> Iterator[list[WorkspaceError]]:
+    """Look after a service from a thread; what it could not mend is in the list."""
+    done, failures = threading.Event(), list[WorkspaceError]()
+
+    def watch() -> None:
+        while not done.wait(service.patience.look_s):
+            try:
+                service.look_after()
+            except WorkspaceError as failure:
+                failures.append(failure)
+                return
+
+    thread = threading.Thread(target=watch, name="service-watch", daemon=True)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        done.set()
+        thread.join()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal a process and everything it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

@@ -1,0 +1,398 @@
+"""One fold: however a log is cut, killed or backfilled, it publishes the same versions and keeps the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_contracts.record import Record
+from features.backfill import backfill, in_log_order
+from features.live import LiveFeatures
+from features.observations import EARTH_RADIUS_M, distance_m
+from features.online import OnlineReader, OnlineWriter, Status, Versions
+from features.views import DEPOT_STATE, VEHICLE_MOTION, VIEWS, WEATHER_NOW, WEATHER_THEN, ZONE_TRAFFIC, View
+from tests.builders import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    SECOND_US,
+    START_US,
+    Row,
+    at,
+    every_record,
+    make_route,
+    make_stop,
+    make_tables,
+    published,
+)
+
+thorough = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+Frames = Mapping[str, pl.DataFrame]
+
+# --- random logs ------------------------------------------------------------------------------------------
+
+STEPS_US = st.sampled_from([0, SECOND_US, 40 * SECOND_US, 7 * MINUTE_US, HOUR_US, 9 * HOUR_US, 8 * DAY_US])
+LAGS_US = st.sampled_from([0, 0, -2 * SECOND_US, SECOND_US, 4 * MINUTE_US, 6 * MINUTE_US, 3 * HOUR_US])
+SPEEDS = st.sampled_from([None, 0.0, 0.5, 8.3, 69.99])
+
+
+def body(table: str, **columns: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+    return st.fixed_dictionaries(columns).map(lambda drawn: (table, drawn))
+
+
+BODIES = st.one_of(
+    body(
+        "stop_events",
+        route_id=st.sampled_from(["R-1", "R-2", "R-unknown"]),
+        stop=st.sampled_from([None, 1, 2, 3, 4]),
+        kind=st.sampled_from(
+            ["departed_depot", "arrived", "arrived", "completed", "failed", "skipped", "resequenced"]
+        ),
+        sequence=st.sampled_from([None, 1, 3, 9]),
+    ),
+    body(
+        "pings",
+        vehicle_id=st.sampled_from(["V-R-1", "V-R-2"]),
+        lat=st.sampled_from([52.1, -0.0, 89.9]),
+        lon=st.sampled_from([4.9, 1 / 3]),
+        speed_mps=SPEEDS,
+    ),
+    body(
+        "traffic",
+        zone_id=st.sampled_from(["Z-0", "Z-1"]),
+        speed_mps=st.sampled_from([0.0, 3.3, 8.1, 60.0]),
+        free_flow_mps=st.sampled_from([0.1, 7.7, 12.0]),
+        incidents=st.sampled_from([None, 0, 3]),
+    ),
+    body(
+        "weather",
+        area_id=st.just("A"),
+        kind=st.sampled_from(["observed", "forecast"]),
+        valid_in_h=st.integers(-2, 3),
+        issued_in_h=st.integers(-2, 0),
+        temperature_c=st.sampled_from([None, -3.1]),
+        wind_mps=st.sampled_from([None, 4.4]),
+    ),
+    body(
+        "depots",
+        depot_id=st.just("D-1"),
+        parcels_ready_share=st.sampled_from([None, 0.1, 1.0]),
+        sort_delay_s=st.sampled_from([None, -3.0, 777.7]),
+    ),
+    body(
+        "stops",
+        route_id=st.sampled_from(["R-1", "R-2"]),
+        stop=st.integers(1, 4),
+        plan_version=st.integers(1, 3),
+        sequence=st.integers(1, 5),
+    ),
+    body("routes", route_id=st.just("R-1"), courier_id=st.sampled_from(["C-1", "C-2", None])),
+)
+
+
+def as_row(occurred_us: int, lag_us: int, table: str, drawn: dict[str, Any]) -> Row:
+    columns = {**drawn, "occurred_at": occurred_us, "received_at": occurred_us + lag_us}
+    if (stop := columns.pop("stop", None)) is not None:
+        columns["stop_id"] = f"{columns['route_id']}-S{stop}"
+    if table == "routes":
+        columns = make_route() | columns
+    if table == "stops":
+        columns = make_stop(columns.pop("sequence"), **columns)
+    if table == "weather":
+        columns["valid_at"] = occurred_us // HOUR_US * HOUR_US + columns.pop("valid_in_h") * HOUR_US
+        columns["issued_at"] = occurred_us + columns.pop("issued_in_h") * HOUR_US
+    return table, columns
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> dict[str, pl.DataFrame]:
+    """Two planned routes and what is heard around them: late, shuffled, and some of it twice."""
+    told = {"occurred_at": START_US - DAY_US, "received_at": START_US - DAY_US}
+    rows: list[Row] = [("routes", make_route(route_id) | told) for route_id in ("R-1", "R-2")]
+    rows += [("stops", make_stop(n, route_id, **told)) for route_id in ("R-1", "R-2") for n in range(1, 4)]
+    occurred_us = START_US
+    for step_us, lag_us, (table, drawn) in draw(
+        st.lists(st.tuples(STEPS_US, LAGS_US, BODIES), min_size=3, max_size=45)
+    ):
+        occurred_us += step_us
+        rows.append(as_row(occurred_us, lag_us, table, drawn))
+    named = [(table, {"event_id": f"{table}-{i:06d}"} | columns) for i, (table, columns) in enumerate(rows)]
+    twice = draw(st.lists(st.sampled_from(named), max_size=3))
+    late = [(table, columns | {"received_at": columns["received_at"] + HOUR_US}) for table, columns in twice]
+    return in_log_order(make_tables(named + late))
+
+
+CUTS = st.lists(st.integers(0, 60), max_size=6)
+
+
+# --- folds ------------------------------------------------------------------------------------------------
+
+
+def killed(features: LiveFeatures) -> LiveFeatures:
+    """The same state in a new process."""
+    again = LiveFeatures()
+    for route_id in ("R-1", "R-2"):
+        if features.book.route(route_id) is not None:
+            again.book.load(route_id, features.book.dump(route_id))
+    again.restore(list(features.dump()))
+    return again
+
+
+def streamed(
+    history: Sequence[Record], cuts: Sequence[int], *, kill: bool = False
+) -> tuple[dict[str, Any], LiveFeatures]:
+    """Versions and state of a log in micro-batches, killed after each one where asked."""
+    features, batches = LiveFeatures(), []
+    edges = sorted({0, len(history), *(min(cut, len(history)) for cut in cuts)})
+    for start, end in pairwise(edges):
+        batches += features.advance(history[start:end]).publications
+        features = killed(features) if kill else features
+    return published(batches), features
+
+
+def backfilled(ordered: Frames) -> tuple[dict[str, Any], LiveFeatures]:
+    features = LiveFeatures()
+    versions = backfill(ordered, features)
+    return published(batch for batches in versions.values() for batch in batches), features
+
+
+def state(features: LiveFeatures) -> dict[tuple[str, str], bytes]:
+    kept = {(name, key): value for name, key, value in features.dump()}
+    return kept | {("route", r): features.book.dump(r) for r in ("R-1", "R-2")}
+
+
+@thorough
+@given(ordered=logs(), cuts=CUTS)
+def test_any_split_of_a_log_publishes_the_same_versions_and_keeps_the_same_state(
+    ordered: Frames, cuts: list[int]
+):
+    history = every_record(ordered)
+    versions, features = streamed(history, range(len(history)))
+    again, split = streamed(history, cuts)
+    assert again == versions
+    assert state(split) == state(features)
+
+
+@thorough
+@given(ordered=logs(), cuts=CUTS)
+def test_killed_process_goes_on_as_if_it_had_lived(ordered: Frames, cuts: list[int]):
+    history = every_record(ordered)
+    versions, features = streamed(history, cuts)
+    again, restored = streamed(history, cuts, kill=True)
+    assert again == versions
+    assert list(restored.dump()) == list(features.dump())
+    assert state(restored) == state(features)
+
+
+@thorough
+@given(ordered=logs())
+def test_backfill_gives_what_the_log_gives_record_by_record(ordered: Frames):
+    history = every_record(ordered)
+    versions, features = streamed(history, range(len(history)))
+    again, filled = backfilled(ordered)
+    assert again == versions
+    assert state(filled) == state(features)
+
+
+@thorough
+@given(ordered=logs())
+def test_state_that_changed_in_each_batch_is_all_that_has_to_be_kept(ordered: Frames):
+    history, features, kept = every_record(ordered), LiveFeatures(), {}
+    for record in history:
+        kept.update({(view, key): value for view, key, value in features.advance([record]).state})
+    assert kept == {(view, key): value for view, key, value in features.dump()}
+
+
+def known_by(versions: dict[str, Any], until_us: int) -> dict[str, Any]:
+    return {view: [row for row in rows if row[1] <= until_us] for view, rows in versions.items()}
+
+
+@thorough
+@given(ordered=logs(), share=st.floats(0, 1))
+def test_what_comes_after_an_instant_changes_nothing_before_it(ordered: Frames, share: float):
+    history = every_record(ordered)
+    until_us = history[int(share * (len(history) - 1))].received_us
+    cut = {name: frame.filter(pl.col("received_at") <= until_us) for name, frame in ordered.items()}
+    assert backfilled(cut)[0] == known_by(backfilled(ordered)[0], until_us)
+
+
+@thorough
+@given(ordered=logs(), share=st.floats(0, 1), absurd=st.sampled_from([-1e7, 0.0, 1e7]))
+def test_absurd_future_values_move_no_earlier_feature(ordered: Frames, share: float, absurd: float):
+    history = every_record(ordered)
+    until_us = history[int(share * (len(history) - 1))].received_us
+    poisoned = {name: poison(name, frame, until_us, absurd) for name, frame in ordered.items()}
+    assert known_by(backfilled(poisoned)[0], until_us) == known_by(backfilled(ordered)[0], until_us)
+
+
+def poison(name: str, frame: pl.DataFrame, after_us: int, absurd: float) -> pl.DataFrame:
+    """Every number received after an instant is absurd, and so is when it happened."""
+    later = pl.col("received_at") > after_us
+    numbers = [c for c, dtype in frame.schema.items() if dtype == pl.Float64 and c != "free_flow_mps"]
+    times = [c for c in ("occurred_at", "valid_at", "issued_at") if c in frame.columns]
+    return frame.with_columns(
+        *[pl.when(later).then(absurd).otherwise(c).alias(c) for c in numbers],
+        *[
+            pl.when(later).then(pl.col(c) + int(absurd) * SECOND_US).otherwise(c).cast(pl.Int64).alias(c)
+            for c in times
+        ],
+    )
+
+
+@settings(parent=thorough, max_examples=15)
+@given(ordered=logs(), cuts=CUTS, wait_us=st.sampled_from([0, SECOND_US, 2 * HOUR_US, 40 * DAY_US]))
+def test_memory_and_online_store_answer_the_same(
+    tmp_path_factory: pytest.TempPathFactory, ordered: Frames, cuts: list[int], wait_us: int
+):
+    path = tmp_path_factory.mktemp("online") / "online.db"
+    writer, reader, history = OnlineWriter(path), OnlineReader(path), every_record(ordered)
+    features = LiveFeatures()
+    for record in history:
+        writer.publish_all(features.advance([record]).publications)
+    for view in VIEWS:
+        ids = [*features.latest[view.name], "unheard of", None]
+        for as_of_us in (history[-1].received_us + wait_us, START_US):
+            ours, theirs = (read(view, ids, as_of_us) for read in (features.read, reader.read))
+            assert ours.values.tobytes() == theirs.values.tobytes()
+            assert ours.known_us.tolist() == theirs.known_us.tolist()
+            assert ours.status.tolist() == theirs.status.tolist()
+    writer.close()
+    reader.close()
+
+
+def test_history_is_put_in_the_order_in_which_it_became_known():
+    rows: list[Row] = [
+        ("traffic", {"event_id": "b", "received_at": at(1), "occurred_at": at(0)}),
+        ("traffic", {"event_id": "a", "received_at": at(1), "occurred_at": at(1)}),
+        ("traffic", {"event_id": "a", "received_at": at(0), "occurred_at": at(9)}),
+        ("routes", make_route(event_id="z", received_at=at(1), occurred_at=at(1))),
+    ]
+    ordered = in_log_order(make_tables(rows), first_seq=5)
+    seen = [(record.seq, record.body["event_id"]) for record in every_record(ordered)]
+    assert seen == [(5, "a"), (6, "z"), (7, "b")]
+    assert ordered["traffic"]["occurred_at"].to_list() == [at(9), at(0)], "the first of two is kept"
+
+
+def test_history_of_nothing_is_nothing():
+    assert in_log_order({}) == {}
+    assert all(not batches for batches in backfill({}, LiveFeatures()).values())
+
+
+# --- what each feed says ----------------------------------------------------------------------------------
+
+
+def heard(table: str, *rows: dict[str, Any]) -> LiveFeatures:
+    """Features after rows of one feed, each ``occurred`` and ``known`` at a minute after 08:00."""
+    features = LiveFeatures()
+    for seq, row in enumerate(rows, start=1):
+        occurred, known = row["occurred"], row.get("known", row["occurred"])
+        times = {"occurred_at": at(occurred), "received_at": at(known)}
+        features.advance([Record(seq, at(known), table, row | times)])
+    return features
+
+
+def value(features: LiveFeatures, view: View, key: str, name: str, minute: float = 60) -> float:
+    rows = features.read(view, [key], at(minute))
+    return float(rows.values[0, view.field_names.index(name)])
+
+
+def ping(occurred: float, speed_mps: float | None = 5.0, **columns: Any) -> dict[str, Any]:
+    return {
+        "vehicle_id": "V",
+        "lat": 52.0,
+        "lon": 4.0,
+        "speed_mps": speed_mps,
+        "occurred": occurred,
+    } | columns
+
+
+def test_vehicle_speed_is_the_mean_of_five_minutes():
+    pings = heard("pings", ping(0, 60.0), ping(10, 2.0), ping(11, 0.0), ping(12, None))
+    assert value(pings, VEHICLE_MOTION, "V", "speed_mps") == pytest.approx(2 / 3, abs=1e-3)
+    assert value(pings, VEHICLE_MOTION, "V", "moving_share") == pytest.approx(2 / 4)
+
+
+def test_ping_older_than_the_last_one_changes_nothing():
+    pings = heard("pings", ping(10), ping(8, known=11, lat=10.0))
+    assert value(pings, VEHICLE_MOTION, "V", "lat") == 52.0
+
+
+def test_ping_that_took_more_than_five_minutes_changes_nothing():
+    pings = heard("pings", ping(10), ping(12, known=17.1, lat=10.0))
+    assert value(pings, VEHICLE_MOTION, "V", "lat") == 52.0
+
+
+def test_jam_is_how_far_a_zone_is_below_its_free_flow():
+    row = {"zone_id": "Z", "free_flow_mps": 10.0, "incidents": 2}
+    zone = heard("traffic", row | {"occurred": 0, "speed_mps": 10.0}, row | {"occurred": 5, "speed_mps": 4.0})
+    assert value(zone, ZONE_TRAFFIC, "Z", "jam") == pytest.approx(0.6)
+    assert value(zone, ZONE_TRAFFIC, "Z", "jam_hour") == pytest.approx(0.3)
+    assert value(zone, ZONE_TRAFFIC, "Z", "incidents") == 2.0
+
+
+def weather(occurred: float, kind: str, valid: float, temperature_c: float) -> dict[str, Any]:
+    times = {"valid_at": at(valid), "issued_at": at(occurred), "occurred": occurred}
+    return {"area_id": "A", "kind": kind, "temperature_c": temperature_c} | times
+
+
+def test_weather_now_is_observed_and_weather_then_is_what_was_issued_last():
+    area = heard(
+        "weather",
+        weather(0, "observed", -60, 3.0),
+        weather(0, "forecast", 60, 9.0),
+        weather(30, "forecast", 60, 7.0),
+        weather(10, "forecast", 60, 1.0) | {"known": 40},
+    )
+    hour = f"A|{at(60) // HOUR_US}"
+    assert value(area, WEATHER_NOW, "A", "temperature_c") == 3.0
+    assert value(area, WEATHER_THEN, hour, "temperature_c") == 7.0
+
+
+def test_depot_that_does_not_say_how_late_it_sorts_has_no_delay():
+    depot = heard("depots", {"depot_id": "D", "parcels_ready_share": 0.4, "occurred": 0})
+    assert value(depot, DEPOT_STATE, "D", "ready_share") == pytest.approx(0.4)
+    assert np.isnan(value(depot, DEPOT_STATE, "D", "sort_delay_s"))
+
+
+def test_value_is_there_until_its_time_to_live_has_passed_and_not_before_it_was_known():
+    depot, ttl_min = heard("depots", {"depot_id": "D", "occurred": 0, "known": 3}), 12 * 60
+    at_minute = [
+        depot.read(DEPOT_STATE, ["D"], at(m)).status[0] for m in (2.99, 3, 3 + ttl_min, 3.01 + ttl_min)
+    ]
+    assert at_minute == [Status.FUTURE, Status.PRESENT, Status.PRESENT, Status.EXPIRED]
+
+
+def test_drive_is_judged_against_what_was_known_before_it():
+    features = LiveFeatures()
+    publications: list[Versions] = []
+    rows: list[Row] = []
+    for number in range(3):
+        route = make_route(f"R-{number}", received_at=at(-60), occurred_at=at(-60))
+        stop = make_stop(1, f"R-{number}", received_at=at(-60), occurred_at=at(-60))
+        rows += [("routes", route), ("stops", stop)]
+        for kind, minute in (("departed_depot", 30.0 * number), ("arrived", 30.0 * number + 20)):
+            event = {"route_id": f"R-{number}", "kind": kind, "occurred_at": at(minute)}
+            if kind == "arrived":
+                event["stop_id"] = f"R-{number}-S1"
+            rows.append(("stop_events", event | {"received_at": at(minute)}))
+    for record in every_record(in_log_order(make_tables(rows))):
+        publications += features.advance([record]).publications
+    pace = [v.values[0, 0] for v in publications if v.view.name == "pace_by_route"]
+    assert pace[0] == pytest.approx(np.log(2), abs=1e-6), "nothing was known yet"
+    assert 0 < pace[2] < pace[1] < pace[0], "the habit of the pair explains more and more of it"
+
+
+def test_distance_is_that_of_the_sphere_over_a_city():
+    start, end = (52.37, 4.89), (52.31, 4.95)
+    a, b, c, d = map(np.radians, (*start, *end))
+    cosine = np.sin(a) * np.sin(c) + np.cos(a) * np.cos(c) * np.cos(d - b)
+    assert distance_m(start, end) == pytest.approx(EARTH_RADIUS_M * np.arccos(cosine), rel=1e-4)
