@@ -16,13 +16,11 @@ import pyarrow.parquet as pq
 
 from data_contracts.record import Record
 from data_contracts.tables import TABLES
-from features.live import FEED_COLUMNS, LiveFeatures, ProgressLog
+from features.live import FEED_COLUMNS, STRUCTURE, LiveFeatures, ProgressLog
 from features.observations import Observation
 from features.online import Versions
 from features.views import KNOWN, VIEWS, View
 
-#: Tables that shape routes; the others are feeds.
-STRUCTURE = ("routes", "stops", "stop_events")
 RECORD_COLUMNS = ("seq", "received_at")
 
 Frames = Mapping[str, pl.DataFrame]
@@ -90,7 +88,7 @@ def backfill(
     for record in records(ordered):
         touched, learned = features.book.apply(record)
         observations += learned
-        if touched and record.type == "stop_events":
+        if touched:
             progressed.add(features.book, touched, record)
     say("feeds")
     feeds = {name: feed_columns(name, ordered[name]) for name in FEED_COLUMNS if name in ordered}

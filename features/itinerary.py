@@ -39,6 +39,8 @@ HOUR_US = 3_600_000_000
 QUARTER_US = HOUR_US // 4
 DAY_US = 24 * HOUR_US
 _NAN = float("nan")
+#: Events of one route that are kept for a plan that has not come.
+MOST_WAITING = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,12 +95,16 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class Route:
-    """A route: its plan, its stops by id, and its progress."""
+    """A route: its plan, its stops by id, and its progress.
+
+    planned : False while only stops or events of it have been received
+    waiting : events that came before the route or the stop that they speak of
+    """
 
     route_id: str
-    area_id: str
-    origin_zone_id: str
-    timezone: str
+    area_id: str = ""
+    origin_zone_id: str = ""
+    timezone: str = "UTC"
     vehicle_id: str | None = None
     courier_id: str | None = None
     depot_id: str | None = None
@@ -107,9 +113,13 @@ class Route:
     service_date: str = ""
     stops: dict[str, StopPlan] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    planned: bool = True
+    waiting: list[dict[str, Any]] = field(default_factory=list)
 
     def remaining(self) -> list[StopPlan]:
-        """Stops not yet reached and not given up, in their order."""
+        """Stops not yet reached and not given up, in their order; none before the route itself is known."""
+        if not self.planned:
+            return []
         done = self.progress
         open_stops = [
             s for s in self.stops.values() if s.stop_id not in done.visited and s.stop_id not in done.closed
@@ -191,14 +201,41 @@ class RouteBook:
         """Fold one record; give the route that it touched and what it taught."""
         body = record.body
         if record.type == "routes":
-            return self._plan_route(body), []
+            return body["route_id"], self._catch_up(self._plan_route(body), record)
         if record.type == "stops":
-            return self._plan_stop(body), []
-        if record.type == "stop_events" and (route := self._routes.get(body["route_id"])):
-            return route.route_id, _follow(route, record)
+            route = self._plan_stop(body)
+            return (route.route_id, self._catch_up(route, record)) if route else (None, [])
+        if record.type == "stop_events":
+            route = self._known(body["route_id"])
+            return route.route_id, self._follow_or_wait(route, record)
         if record.type == "pings":
             return self._route_of_vehicle.get(body["vehicle_id"]), []
         return None, []
+
+    def _known(self, route_id: str) -> Route:
+        """A route; one that nothing was planned of yet is kept for what comes before its plan."""
+        route = self._routes.get(route_id)
+        if route is None:
+            route = self._routes[route_id] = Route(route_id=route_id, planned=False)
+        return route
+
+    def _follow_or_wait(self, route: Route, record: Record) -> list[Observation]:
+        stop_id = record.body.get("stop_id")
+        if route.planned and (stop_id is None or stop_id in route.stops):
+            return _follow(route, record)
+        if len(route.waiting) < MOST_WAITING:
+            route.waiting.append(dict(record.body))
+        return []
+
+    def _catch_up(self, route: Route, record: Record) -> list[Observation]:
+        """Follow events that waited for this record; what they teach is known from now on."""
+        waiting, route.waiting = route.waiting, []
+        learned: list[Observation] = []
+        for body in waiting:
+            learned += self._follow_or_wait(
+                route, Record(record.seq, record.received_us, "stop_events", body)
+            )
+        return learned
 
     def route_ids(self) -> list[str]:
         """Routes that still have a stop to reach."""
@@ -256,7 +293,7 @@ class RouteBook:
         if self._route_of_vehicle.get(route.vehicle_id or "") == route.route_id:
             del self._route_of_vehicle[route.vehicle_id or ""]
 
-    def _plan_route(self, body: Any) -> str:
+    def _plan_route(self, body: Any) -> Route:
         known = self._routes.get(body["route_id"])
         route = Route(
             route_id=body["route_id"],
@@ -274,12 +311,12 @@ class RouteBook:
             route.stops, route.progress = known.stops, known.progress
             self._release_vehicle(known)
         self._insert(route)
-        return route.route_id
+        return route
 
-    def _plan_stop(self, body: Any) -> str | None:
-        route = self._routes.get(body["route_id"])
-        known = route.stops.get(body["stop_id"]) if route else None
-        if route is None or (known and known.plan_version >= body["plan_version"]):
+    def _plan_stop(self, body: Any) -> Route | None:
+        route = self._known(body["route_id"])
+        known = route.stops.get(body["stop_id"])
+        if known and known.plan_version >= body["plan_version"]:
             return None
         plan = StopPlan(
             stop_id=body["stop_id"],
@@ -304,7 +341,7 @@ class RouteBook:
         )
         route.stops[plan.stop_id] = plan
         self._route_of_stop[plan.stop_id] = route.route_id
-        return route.route_id
+        return route
 
 
 def _follow(route: Route, record: Record) -> list[Observation]:

@@ -40,6 +40,8 @@ MINUTE_US = 60_000_000
 MOVING_MPS = 0.7
 STALE_PING_US = 5 * MINUTE_US
 MILLIONTH = 1e-6
+#: Tables that shape routes; the observed ones are feeds.
+STRUCTURE = ("routes", "stops", "stop_events")
 OBSERVED_TABLES = ("pings", "traffic", "weather", "depots")
 
 
@@ -70,8 +72,9 @@ class ProgressLog:
     version: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, book: RouteBook, route_id: str, record: Record) -> None:
+        """Note a route that this record has moved on."""
         route = book.route(route_id)
-        if route is None:
+        if route is None or route.progress.known_us != record.received_us:
             return
         done = route.progress
         self.route_ids.append(route_id)
@@ -134,7 +137,7 @@ class LiveFeatures:
             touched, learned = self.book.apply(record)
             observations += learned
             result.touched.append(touched)
-            if touched and record.type == "stop_events":
+            if touched and record.type in STRUCTURE:
                 progressed.add(self.book, touched, record)
         result.publications += self._learn(observations)
         result.publications += progressed.versions()

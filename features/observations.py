@@ -42,8 +42,8 @@ def reference_travel_us(
     end: tuple[float, float] | None,
 ) -> int:
     """What a drive is measured against: its plan, else its distance, else a constant."""
-    if planned_travel_s is not None and planned_travel_s > 0:
-        return round(planned_travel_s * 1e6)
+    if planned_us := round((planned_travel_s or 0.0) * 1e6):
+        return planned_us
     if start is not None and end is not None:
         return round((distance_m(start, end) / STREET_SPEED_MPS + STREET_START_S) * 1e6)
     return round(UNPLANNED_TRAVEL_S * 1e6)
@@ -51,7 +51,7 @@ def reference_travel_us(
 
 def reference_service_us(planned_service_s: float | None) -> int:
     """What time at a door is measured against."""
-    return round((planned_service_s or UNPLANNED_SERVICE_S) * 1e6)
+    return round((planned_service_s or 0.0) * 1e6) or round(UNPLANNED_SERVICE_S * 1e6)
 
 
 def distance_m(start: tuple[float, float], end: tuple[float, float]) -> float:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     RISK_RECEDED = "RISK_RECEDED"
     STOP_REACHED = "STOP_REACHED"
     STOP_CLOSED = "STOP_CLOSED"
+    ROUTE_OVER = "ROUTE_OVER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,9 @@ def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, 
 
 def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
     as_of_us = runtime.log.now_us()
+    if not as_of_us:
+        detail = "with clock = 'log', time begins with the first event; none was received yet"
+        raise ProblemError(HTTPStatus.CONFLICT, "no-time-yet", detail)
     if asked.stop_ids is not None:
         forecasts = runtime.eta.of_stops(asked.stop_ids, as_of_us, asked.reasons)
     elif asked.route_id is not None:

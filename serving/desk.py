@@ -92,23 +92,22 @@ class Desk:
 
     def end_stops(self, route_id: str, book: RouteBook, at_us: int, batch: Batch) -> list[Decision]:
         """Stop watching stops of a route that were reached or given up."""
-        decisions = []
-        for stop_id in sorted(self.watched.get(route_id, ())):
-            if (ended := _ended(book, stop_id)) is None:
-                continue
-            risk = LateRisk(
-                stop_id=stop_id, route_id=route_id, as_of_us=at_us, late_probability=None, ended=ended
-            )
-            decisions.append(self._watch(risk, batch))
-            self._drop(stop_id, route_id, batch)
-        return decisions
+        return [
+            self._end(stop_id, route_id, reason, at_us, batch)
+            for stop_id in sorted(self.watched.get(route_id, ()))
+            if (reason := _ended(book, stop_id)) is not None
+        ]
 
-    def forget_route(self, route_id: str, stop_ids: Iterable[str], batch: Batch) -> None:
+    def forget_route(
+        self, route_id: str, stop_ids: Iterable[str], at_us: int, batch: Batch
+    ) -> list[Decision]:
+        """Forget a route's promises, and end whatever is still watched of it."""
         for stop_id in stop_ids:
             self.promises.pop(stop_id, None)
-        for stop_id in sorted(self.watched.get(route_id, ())):
-            self._drop(stop_id, route_id, batch)
+        watched = sorted(self.watched.get(route_id, ()))
+        ends = [self._end(stop_id, route_id, Reason.ROUTE_OVER, at_us, batch) for stop_id in watched]
         self.watched.pop(route_id, None)
+        return ends
 
     def _watch(self, risk: LateRisk, batch: Batch) -> Decision:
         before = self.watches.get(risk.stop_id) or Watch(stop_id=risk.stop_id, route_id=risk.route_id)
@@ -136,10 +135,15 @@ class Desk:
         self.watches[watch.stop_id] = watch
         self.watched[watch.route_id].add(watch.stop_id)
 
-    def _drop(self, stop_id: str, route_id: str, batch: Batch) -> None:
+    def _end(self, stop_id: str, route_id: str, reason: Reason, at_us: int, batch: Batch) -> Decision:
+        risk = LateRisk(
+            stop_id=stop_id, route_id=route_id, as_of_us=at_us, late_probability=None, ended=reason
+        )
+        decision = self._watch(risk, batch)
         self.watches.pop(stop_id, None)
         self.watched[route_id].discard(stop_id)
         batch.watches[LATE_RISK, stop_id] = Watch(stop_id=stop_id, route_id=route_id)
+        return decision
 
 
 def planned_promise(plan: StopPlan) -> Promise | None:

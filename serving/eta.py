@@ -74,7 +74,9 @@ class LiveEta:
             *(("stop_events", row) for row in events),
         ]
         for place, (table, row) in enumerate(rows):
-            book.apply(_inline_record(table, row, place, as_of_us))
+            touched, _ = book.apply(_inline_record(table, row, place, as_of_us))
+            if touched is None or touched != route["route_id"]:
+                raise unprocessable(f"{table} row {place}: is not of this route, or comes twice")
         stop_ids = [str(row["stop_id"]) for row in stops]
         forecasts = self._forecasts(model, book, stop_ids, as_of_us, with_reasons)
         return [forecasts.get(stop_id) or _ended(stop_id) for stop_id in stop_ids]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import orjson
 
 from data_contracts.record import Record
 from features.live import LiveFeatures
-from serving.alerts import Action, AlertPolicy
+from serving.alerts import Action, AlertPolicy, Decision
 from serving.batch import Batch
 from serving.cadence import Cadence, Due, HistoryTail, RouteCadence, due, slipped, worth_keeping
 from serving.desk import Desk
@@ -80,10 +80,7 @@ class Rounds:
     def end_stops(self, at_us: int, batch: Batch) -> None:
         """Close the alerts of stops that were reached or given up."""
         for route_id in sorted(route.route_id for route in self._routes.values() if route.dirty):
-            for decision in self.desk.end_stops(route_id, self._book, at_us, batch):
-                if decision.action is Action.RESOLVE:
-                    arrived_us = self._book.arrived(decision.watch.stop_id)
-                    self._telling.resolution(decision, at_us, batch, arrived_us)
+            self._tell_ends(self.desk.end_stops(route_id, self._book, at_us, batch), at_us, batch)
 
     def sweep(self, at_us: int, batch: Batch) -> None:
         """Forget old history, and routes that ended or fell silent long ago."""
@@ -91,13 +88,19 @@ class Rounds:
         for route_id in [r.route_id for r in self._routes.values() if self._is_over(r, at_us)]:
             route = self._book.route(route_id)
             stop_ids = list(route.stops) if route else []
-            self.desk.forget_route(route_id, stop_ids, batch)
+            self._tell_ends(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
             for stop_id in stop_ids:
                 self._tails.pop(stop_id, None)
             if route is not None:
                 self._book.forget(route_id)
             batch.forget_route(route_id)
             del self._routes[route_id]
+
+    def _tell_ends(self, decisions: Iterable[Decision], at_us: int, batch: Batch) -> None:
+        for decision in decisions:
+            if decision.action is Action.RESOLVE:
+                arrived_us = self._book.arrived(decision.watch.stop_id)
+                self._telling.resolution(decision, at_us, batch, arrived_us)
 
     def _is_over(self, cadence: RouteCadence, at_us: int) -> bool:
         """Whether nothing more is to be expected of a route, by its plan and by what was heard of it."""

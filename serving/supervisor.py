@@ -69,10 +69,12 @@ class Service:
         self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
 
-    def wait_until_ready(self) -> None:
-        """Return once forecasts can be asked for; say plainly if that does not happen in time."""
+    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
+        """Return once forecasts can be asked for, or on ``stop``; say plainly if that does not happen in time."""
         deadline_s = time.monotonic() + self.patience.ready_s
         while time.monotonic() < deadline_s:
+            if stop is not None and stop.is_set():
+                return
             self.look_after()
             with suppress(httpx.TransportError):
                 if httpx.get(f"{self.base_url}/readyz", timeout=2.0).status_code == 200:
@@ -154,7 +156,7 @@ def serve(
         signal.signal(name, told_to_stop)
     with ExitStack() as stack:
         service = stack.enter_context(_started(workspace, host, port, None, patience or Patience()))
-        service.wait_until_ready()
+        service.wait_until_ready(stop)
         while not stop.wait(service.patience.look_s) and os.getppid() == parent:
             service.look_after()
 

@@ -19,7 +19,6 @@ from features.observations import Observation
 from features.online import Versions
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors
 from features.views import VIEWS
-from pipelines.sources.simulated import generate
 from training.dataset import BEFORE_DEPARTURE, HORIZON_NAMES, Dataset
 
 Float = NDArray[np.float64]
@@ -156,6 +155,8 @@ def published(batches: Iterable[Versions]) -> dict[str, list[tuple[str, int, int
 @cache
 def city_history(days: int = 1, seed: int = 1) -> dict[str, pl.DataFrame]:
     """Days of the small reference city from 2 March 2026 on, in log order."""
+    from pipelines.sources.simulated import generate
+
     gathered: dict[str, list[pl.DataFrame]] = {}
     for _, tables in generate("small", seed, date(2026, 3, 2), days):
         for name, table in tables.items():

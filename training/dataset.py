@@ -82,9 +82,12 @@ def outcomes(ordered: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         .group_by("stop_id", maintain_order=True)
         .agg(
             pl.col("route_id").first(),
-            pl.col("received_at").first().alias("planned_us"),
+            pl.col("received_at").first().alias("stop_planned_us"),
             pl.col("promised_end_at").first().alias("promise_end_us"),
         )
+        .join(ordered["routes"].group_by("route_id").agg(pl.col("received_at").min()), on="route_id")
+        .with_columns(planned_us=pl.max_horizontal("stop_planned_us", "received_at"))
+        .drop("stop_planned_us", "received_at")
     )
     return first_plan.join(arrived, on="stop_id", how="left").join(closed, on="stop_id", how="left")
 

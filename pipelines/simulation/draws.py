@@ -1,77 +1,109 @@
-"""All that is random in the physics of a day, drawn before it starts; a fork draws the part to come anew."""
+"""All that is random in the physics of a day, drawn before it starts; a fork draws the part to come anew.
+
+Every array has a leading axis of days that are simulated side by side.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.simulation.disruptions import HOUR_S, Upset, draw_upsets, struck_once
-from pipelines.simulation.noise import Array, Noise, lognormal
+from pipelines.simulation.disruptions import HOUR_S, Upsets, draw_upsets
+from pipelines.simulation.noise import Array, Noise, autoregressive, lognormal, normal_above
 from pipelines.simulation.plan import Plan
-from pipelines.simulation.streets import TICK_S, TICKS
+from pipelines.simulation.state import State
+from pipelines.simulation.streets import DAWN_S, TICK_S, TICKS
 from pipelines.simulation.weather import HOURS
 from pipelines.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """Normals by zone and tick, and by hour; factors, outcomes and seconds by place, route and depot."""
+    """States by district and tick, normals by hour; factors, shares and seconds by place, route and depot.
+
+    ``first_tick`` : the tick of the first column of ``congestion``.
+    """
 
     congestion: Array
     weather: Array
     leg: Array
     service: Array
     home: Array
-    skip: Array
-    loading_s: Array
+    cancelled_s: Array
+    swap: Array
+    add: Array
+    loading: Array
     depot_s: Array
-    upsets: tuple[Upset, ...]
-    sort_starts_s: float
+    upsets: Upsets
+    first_tick: int = 0
+
+    @property
+    def days(self) -> int:
+        return len(self.leg)
 
     @classmethod
-    def draw(cls, world: World, plan: Plan, noise: Noise) -> Draws:
-        p, stops, places = world.parameters, plan.stops, len(plan.place_route)
-        evening = plan.arrival_s > 15 * HOUR_S
-        home_share = world.site_home_share[plan.site] + p.people.evening_home_gain * evening
-        sorting = noise.normal("sorting", p.size.depots)
+    def draw(cls, world: World, plan: Plan, noise: Noise, days: int = 1, from_s: float = 0.0) -> Draws:
+        """Draws of whole days; of congestion only what comes after ``from_s``."""
+        p, stops = world.parameters, plan.stops
+        ticks = TICKS - ticks_begun(from_s)
+        normal = noise.normal("congestion", days, p.size.districts + 1, ticks)
         return cls(
-            congestion=noise.normal("congestion", p.size.zones + 1, TICKS),
-            weather=weather_draws(noise),
-            leg=lognormal(noise.normal("leg", places), p.streets.leg_sd),
-            service=lognormal(noise.normal("service", stops), p.service.noise_sd),
-            home=noise.uniform("home", stops) < home_share,
-            skip=noise.uniform("skip", stops) < p.people.skip_share,
-            loading_s=p.depot.loading_s
-            * lognormal(noise.normal("loading", len(plan.route_ids)), p.depot.loading_sd),
-            depot_s=world.depot_habit_s * np.exp(0.4 * sorting),
-            upsets=draw_upsets(p, noise),
-            sort_starts_s=p.depot.sort_starts_h * HOUR_S,
+            congestion=normal if from_s > DAWN_S else autoregressive(normal, congestion_memory(world)),
+            weather=weather_draws(noise, days),
+            leg=lognormal(noise.normal("leg", days, stops + plan.routes), p.streets.leg_sd),
+            service=noise.normal("service", days, stops),
+            home=noise.uniform("home", days, stops),
+            cancelled_s=p.plan.told_h * HOUR_S + cancelled_after_s(world, plan, noise, days),
+            swap=noise.uniform("swap", days, plan.routes, plan.longest_tour),
+            add=noise.uniform("add", days, len(plan.review_s), plan.routes),
+            loading=noise.normal("loading", days, plan.routes),
+            depot_s=world.depot_habit_s * np.exp(p.depot.habit_sd * noise.normal("sorting", days, p.size.depots)),
+            upsets=draw_upsets(p, noise, days),
         )
 
-    def then(
-        self, fresh: Draws, now_s: float, *, begun: Array, serving: Array, departed: Array, settled: Array
-    ) -> Draws:
-        """These draws for what has begun by ``now_s``, and fresh ones for all that has not."""
-        stops = len(self.home)
-        tick, hour = np.arange(TICKS) * TICK_S <= now_s, np.arange(HOURS) * HOUR_S <= now_s
-        sorted_s = self.depot_s if now_s >= self.sort_starts_s else fresh.depot_s
-        struck = [u for u in self.upsets if u.onset_s <= now_s]
-        to_come = [u for u in fresh.upsets if u.onset_s > now_s]
-        return Draws(
-            congestion=np.where(tick, self.congestion, fresh.congestion),
+    def redrawn(self, world: World, plan: Plan, state: State, noise: Noise, days: int) -> Draws:
+        """These draws of one day as far as ``state`` has revealed them, and each day's own beyond.
+
+        What is under way is redrawn given that it has lasted so far: a service that has begun, a loading whose
+        vehicle should have left; of a leg that has begun, and of all that drives it, nothing is redrawn.
+        """
+        now_s, stops = state.now_s, plan.stops
+        fresh = Draws.draw(world, plan, noise, days, now_s)
+        hour = np.arange(HOURS) * HOUR_S <= now_s
+        sorted_s = self.depot_s if now_s >= world.parameters.depot.sort_starts_h * HOUR_S else fresh.depot_s
+        known = replace(
+            fresh,
             weather=np.where(hour, self.weather, fresh.weather),
-            leg=np.where(begun, self.leg, fresh.leg),
-            service=np.where(serving[:stops], self.service, fresh.service),
-            home=np.where(serving[:stops], self.home, fresh.home),
-            skip=np.where(settled[:stops], self.skip, fresh.skip),
-            loading_s=np.where(departed, self.loading_s, fresh.loading_s),
-            depot_s=sorted_s,
-            upsets=struck_once([*struck, *to_come]),
-            sort_starts_s=self.sort_starts_s,
+            leg=np.where(state.left_s < now_s, self.leg, fresh.leg),
+            cancelled_s=np.where(
+                self.cancelled_s < now_s,
+                self.cancelled_s,
+                max(now_s, world.parameters.plan.told_h * HOUR_S)
+                + cancelled_after_s(world, plan, noise, days),
+            ),
+            depot_s=np.broadcast_to(sorted_s, fresh.depot_s.shape),
+            upsets=self.upsets.spread(days).then(fresh.upsets, now_s),
+            service=np.where(state.arrived_s[:, :stops] < now_s, self.service, fresh.service),
+            home=np.where(state.arrived_s[:, :stops] < now_s, self.home, fresh.home),
         )
+        begun = ticks_begun(now_s)
+        if begun == 0:
+            return known
+        past = np.repeat(self.congestion[:, :, :begun], days, axis=0)
+        later = autoregressive(fresh.congestion, congestion_memory(world), past[:, :, -1])
+        return replace(known, congestion=np.concatenate([past, later], axis=2))
 
 
-def weather_draws(noise: Noise) -> Array:
-    """(3, 24) standard normals: wetness, wind and temperature by hour."""
-    return noise.normal("weather", 3, HOURS)
+def ticks_begun(now_s: float) -> int:
+    """How many ticks have begun by now, the present one included."""
+    return int(np.clip(np.floor((now_s - DAWN_S) / TICK_S) + 1, 0, TICKS))
+
+
+def congestion_memory(world: World) -> float:
+    return float(np.exp(-TICK_S / world.parameters.streets.congestion_memory_s))
+
+
+def weather_draws(noise: Noise, days: int = 1) -> Array:
+    """(days, 3, 24) standard normals: wetness, wind and temperature by hour."""
+    return noise.normal("weather", days, 3, HOURS)

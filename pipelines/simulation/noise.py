@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 from itertools import pairwise
-from statistics import NormalDist
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 Array = np.ndarray
 
@@ -44,7 +44,7 @@ class Noise:
 
     def habits(self, purpose: str, count: int, sd: float) -> Array:
         """Factors around one, evenly from a lognormal, dealt out at random so that no city is odd."""
-        even = [NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)]
+        even = ndtri((np.arange(count) + 0.5) / count)
         return lognormal(self.generator(purpose).permutation(even), sd)
 
 
@@ -53,12 +53,23 @@ def lognormal(normal: Array, sd: float) -> Array:
     return np.exp(sd * normal - sd * sd / 2)
 
 
-def autoregressive(normal: Array, memory: float) -> Array:
-    """AR(1) of unit variance along the last axis: x[t] = memory x[t-1] + sqrt(1 - memory^2) z[t]."""
-    state = np.ascontiguousarray(normal.T).copy()
-    state[1:] *= np.sqrt(1 - memory**2)
-    for before, here in pairwise(state):
-        here += memory * before
+def normal_above(least: Array, uniform: Array) -> Array:
+    """Standard normals that are known to lie above ``least``, from draws in [0, 1)."""
+    return -ndtri(np.maximum(ndtr(-least) * (1 - uniform), 1e-300))
+
+
+def autoregressive(normal: Array, memory: float, before: Array | None = None) -> Array:
+    """AR(1) of unit variance along the last axis: x[t] = memory x[t-1] + sqrt(1 - memory^2) z[t].
+
+    It goes on from ``before`` where that is given, and else starts in its stationary law.
+    """
+    state = np.array(normal.T, order="C")
+    fresh = slice(0 if before is not None else 1, None)
+    state[fresh] *= np.sqrt(1 - memory**2)
+    if before is not None and len(state):
+        state[0] += memory * before.T
+    for last, here in pairwise(state):
+        here += memory * last
     return state.T
 
 

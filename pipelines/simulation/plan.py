@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -9,134 +10,176 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from pipelines.simulation.beats import neighbours
 from pipelines.simulation.disruptions import HOUR_S
 from pipelines.simulation.noise import Array, Noise
+from pipelines.simulation.orders import EXPRESS, Orders, is_weekend, make_orders, sites_added, sites_of_day
 from pipelines.simulation.parameters import Parameters
-from pipelines.simulation.streets import TICKS, Rates, usual_speed_mps
+from pipelines.simulation.streets import NEVER_S, TICKS, Rates, usual_speed_mps
 from pipelines.simulation.world import World
 
-SERVICE_LEVELS = ("standard", "express", "white_glove")
+ROBOT = "robot"
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Times as a planner expects them: the speeds of the hour, the usual seconds at a door, no habits."""
+
+    world: World
+    usual: Rates
+    x_m: Array
+    y_m: Array
+    zone: Array
+    service_s: Array
+
+    def times(self, routes: Array, tours: Sequence[Array], start: Array, start_s: Array) -> tuple[Array, Array]:
+        """(stops,) arrivals and drives of tours that leave the places ``start`` then; nan off the tours."""
+        arrival_s, travel_s = np.full((2, len(self.service_s)), np.nan)
+        before, at_s, never_s = start.copy(), start_s.astype(float), np.full(len(tours), NEVER_S)
+        lengths = np.array([len(tour) for tour in tours])
+        for place in range(lengths.max(initial=0)):
+            on = np.flatnonzero(lengths > place)
+            stop = np.array([tours[tour][place] for tour in on])
+            half = leg_m(self.world.parameters, self.x_m, self.y_m, before[on], stop) / 2
+            reached_s = at_s[on]
+            for end in (before[on], stop):
+                row, work = leg_work(self.world, self.usual, routes[on], self.zone[end], half)
+                reached_s = self.usual.finish_s(row, reached_s, work, never_s[on], never_s[on])
+            arrival_s[stop], travel_s[stop] = reached_s, reached_s - at_s[on]
+            at_s[on], before[on] = reached_s + self.service_s[stop], stop
+        return arrival_s, travel_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Stops are numbered through the tours; places add one more per route, its depot, behind the stops.
+    """Places are the planned stops through the tours, then stops that may be added, then a depot per route.
 
     Seconds count from the start of the service day: local noon minus twelve hours, which is midnight but on
-    the two days a year when clocks change.
+    the two days a year when clocks change. Arrivals and promises of stops that may be added are nan.
     """
 
     day: date
     start: datetime
+    planned: int
     route_ids: tuple[str, ...]
     stop_ids: tuple[str, ...]
-    tours: tuple[tuple[int, ...], ...]
+    tour_first: Array
     route_depot: Array
     route_courier: Array
+    route_neighbours: Array
     departure_s: Array
+    late_start_s: Array
     place_route: Array
     place_x_m: Array
     place_y_m: Array
     place_zone: Array
     sequence: Array
-    site: Array
-    customer: Array
-    parcels: Array
-    product: Array
-    level: Array
-    value_eur: Array
+    orders: Orders
+    service_s: Array
     arrival_s: Array
     travel_s: Array
-    service_s: Array
     promised_start_s: Array
     promised_end_s: Array
+    review_s: Array
+    planner: Planner
+    usual_mps: Array
 
     @property
     def stops(self) -> int:
+        """Stops that are planned or may be added."""
         return len(self.stop_ids)
 
-    def depot_place(self, route: int) -> int:
+    @property
+    def routes(self) -> int:
+        return len(self.route_ids)
+
+    def depot_place(self, route: Array) -> Array:
         return self.stops + route
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
-    """What was ordered for a day; each field is (stops,)."""
-
-    site: Array
-    customer: Array
-    parcels: Array
-    product: Array
-    level: Array
-    value_eur: Array
-    service_s: Array
+    def added_place(self, review: int, route: Array) -> Array:
+        """The stop that a route may be given at a review."""
+        return self.planned + review * self.routes + route
 
 
 def make_plan(world: World, day: date, noise: Noise) -> Plan:
-    """Sweeps the day's sites around the centre into routes, then always drives to the nearest site left."""
-    size, p = world.parameters.size, world.parameters.plan
-    route_depot = np.arange(size.vehicles) * size.depots // size.vehicles
-    tours = _tours(world, day, noise, route_depot)
-    site, lengths = np.concatenate(tours), [len(tour) for tour in tours]
-    stops, route = len(site), np.repeat(np.arange(size.vehicles), lengths)
-    orders = _orders(world, noise, site)
-    usual = Rates(np.vstack([usual_speed_mps(world, is_weekend(day)) * p.speed_share, np.ones((1, TICKS))]))
-    place_x_m = np.concatenate([world.site_x_m[site], world.depot_x_m[route_depot]])
-    place_y_m = np.concatenate([world.site_y_m[site], world.depot_y_m[route_depot]])
-    place_zone = np.concatenate([world.site_zone[site], world.depot_zone[route_depot]])
-    wave = noise.generator("wave").integers(p.waves, size=size.vehicles)
-    departure_s = p.first_departure_h * HOUR_S + wave * p.wave_s
-    arrival_s, travel_s = np.zeros(stops), np.zeros(stops)
-    late_start_s = world.depot_habit_s.mean() + world.parameters.depot.loading_s
-    at_s = departure_s + p.departure_share * late_start_s
-    before, starts = stops + np.arange(size.vehicles), np.cumsum([0, *lengths])
-    for stop in range(stops):
-        r = route[stop]
-        metres = float(leg_m(world.parameters, place_x_m, place_y_m, before[r], stop))
-        middle_s = usual.finish_s(place_zone[before[r]], at_s[r], metres / 2)
-        arrival_s[stop] = usual.finish_s(place_zone[stop], middle_s, metres / 2)
-        travel_s[stop] = arrival_s[stop] - at_s[r]
-        at_s[r], before[r] = arrival_s[stop] + orders.service_s[stop], stop
-    width_s = np.where(orders.level == 1, p.express_width_s, p.standard_width_s)
-    promised_start_s = arrival_s - p.promise_lead_share * width_s
-    promised_start_s = np.floor(promised_start_s / p.promise_grid_s) * p.promise_grid_s
-    sequence = np.arange(stops) - starts[route] + 1
+    """The day's orders along the beats, with the times that a planner would expect."""
+    p, routes = world.parameters, world.parameters.size.routes
+    reviews = np.arange(p.dispatch.review_h[0] * HOUR_S, p.dispatch.review_h[1] * HOUR_S + 1, p.dispatch.review_s)
+    planned_site, planned_route = sites_of_day(world, day, noise)
+    added_site, added_route = sites_added(world, noise, len(reviews))
+    site, route = np.concatenate([planned_site, added_site]), np.concatenate([planned_route, added_route])
+    orders = make_orders(world, noise, site)
+    first = np.searchsorted(planned_route, np.arange(routes + 1))
+    sequence = np.arange(len(planned_site)) - first[planned_route] + 1
+    depot, stops = world.beats.depot, len(site)
+    place_route = np.concatenate([route, np.arange(routes)])
+    place_x_m = np.concatenate([world.site_x_m[site], world.depot_x_m[depot]])
+    place_y_m = np.concatenate([world.site_y_m[site], world.depot_y_m[depot]])
+    place_zone = np.concatenate([world.site_zone[site], world.depot_zone[depot]])
+    service_s = orders.usual_service_s * world.vehicle_service[route] * p.plan.service_share
+    usual_mps = usual_speed_mps(world, is_weekend(day))
+    usual = Rates(np.vstack([usual_mps * p.plan.speed_share, np.ones((2, TICKS))])[None])
+    wave = noise.generator("wave").integers(p.plan.waves, size=routes)
+    departure_s = p.plan.first_departure_h * HOUR_S + wave * p.plan.wave_s
+    late_start_s = p.plan.departure_share * (world.depot_habit_s[depot] + p.depot.loading_s)
+    planner = Planner(world, usual, place_x_m, place_y_m, place_zone, service_s)
+    tours = [np.arange(a, b) for a, b in pairwise(first)]
+    every = np.arange(routes)
+    arrival_s, travel_s = planner.times(every, tours, stops + every, departure_s + late_start_s)
+    start_s, end_s = promise_s(p, orders, arrival_s, arrival_s - departure_s[route])
+    names = _names(day, planned_route, sequence, len(reviews), routes)
     return Plan(
         day=day,
-        start=service_day_start(world.parameters, day),
-        route_ids=tuple(f"R-{day:%Y%m%d}-{r + 1:02d}" for r in range(size.vehicles)),
-        stop_ids=tuple(f"S-{day:%Y%m%d}-{r + 1:02d}-{s:03d}" for r, s in zip(route, sequence, strict=True)),
-        tours=tuple(tuple(range(a, b)) for a, b in pairwise(starts)),
-        route_depot=route_depot,
-        route_courier=noise.generator("roster").permutation(size.couriers)[: size.vehicles],
+        start=service_day_start(p, day),
+        planned=len(planned_site),
+        route_ids=names[0],
+        stop_ids=names[1],
+        tour_first=first,
+        route_depot=depot,
+        route_courier=_roster(world, noise),
+        route_neighbours=_neighbours(world),
         departure_s=departure_s,
-        place_route=np.concatenate([route, np.arange(size.vehicles)]),
+        late_start_s=late_start_s,
+        place_route=place_route,
         place_x_m=place_x_m,
         place_y_m=place_y_m,
         place_zone=place_zone,
-        sequence=sequence,
-        site=orders.site,
-        customer=orders.customer,
-        parcels=orders.parcels,
-        product=orders.product,
-        level=orders.level,
-        value_eur=orders.value_eur,
+        sequence=np.concatenate([sequence, np.zeros(len(added_site), int)]),
+        orders=orders,
+        service_s=service_s,
         arrival_s=arrival_s,
         travel_s=travel_s,
-        service_s=orders.service_s,
-        promised_start_s=promised_start_s,
-        promised_end_s=promised_start_s + width_s,
+        promised_start_s=start_s,
+        promised_end_s=end_s,
+        review_s=reviews,
+        planner=planner,
+        usual_mps=usual_mps,
     )
 
 
-def leg_m(parameters: Parameters, x_m: Array, y_m: Array, start: Array | int, end: Array | int) -> Array:
+def leg_m(parameters: Parameters, x_m: Array, y_m: Array, start: Array, end: Array) -> Array:
     """Metres driven between two places: the straight line with its detour, and the search for a kerb."""
     straight_m = np.hypot(x_m[end] - x_m[start], y_m[end] - y_m[start])
     return straight_m * parameters.streets.detour + parameters.streets.access_m
 
 
-def is_weekend(day: date) -> bool:
-    return day.weekday() >= 5
+def leg_work(world: World, rates: Rates, route: Array, zone: Array, metres: Array) -> tuple[Array, Array]:
+    """The row of the rates that a vehicle moves by in a zone, and its work there for some metres."""
+    on_road = world.on_road[route]
+    row = np.where(on_road, zone, rates.cycle_paths)
+    return row, metres / np.where(on_road, 1.0, world.off_road_mps[route])
+
+
+def promise_s(p: Parameters, orders: Orders, arrival_s: Array, ahead_s: Array) -> tuple[Array, Array]:
+    """Start and end of the windows told; wider the further ahead, and as booked where one was booked."""
+    plan = p.plan
+    width_s = plan.width_s + plan.width_per_hour_s * np.maximum(ahead_s, 0) / HOUR_S
+    width_s = width_s * np.where(orders.level == EXPRESS, plan.express_width_share, 1.0)
+    width_s = np.round(width_s / plan.promise_grid_s) * plan.promise_grid_s
+    width_s = np.where(np.isnan(orders.booked_s), width_s, orders.booked_s)
+    start_s = arrival_s - plan.promise_lead_share * width_s
+    start_s = np.floor(start_s / plan.promise_grid_s) * plan.promise_grid_s
+    return start_s, start_s + width_s
 
 
 def service_day_start(parameters: Parameters, day: date) -> datetime:
@@ -145,45 +188,25 @@ def service_day_start(parameters: Parameters, day: date) -> datetime:
     return noon.astimezone(UTC) - timedelta(hours=12)
 
 
-def _tours(world: World, day: date, noise: Noise, route_depot: Array) -> list[Array]:
-    size, p = world.parameters.size, world.parameters.plan
-    volume = (p.weekend_volume if is_weekend(day) else 1.0) * (1 + p.volume_sd * noise.normal("volume", 1)[0])
-    wanted = int(np.clip(round(size.vehicles * size.stops_per_route * volume), size.vehicles, size.sites))
-    gumbel = -np.log(-np.log(noise.uniform("which sites", size.sites) + 1e-12))
-    sites = np.argsort(-(np.log(world.site_weight) + gumbel), kind="stable")[:wanted]
-    angle = np.arctan2(world.site_y_m[sites], world.site_x_m[sites])
-    astray = p.overlap_sectors * 2 * np.pi / size.vehicles * noise.normal("overlap", size.sites)[sites]
-    sectors = np.array_split(sites[np.argsort((angle + astray) % (2 * np.pi), kind="stable")], size.vehicles)
-    return [_nearest_first(world, *pair) for pair in zip(sectors, route_depot, strict=True)]
+def _roster(world: World, noise: Noise) -> Array:
+    """The courier of each route; -1 for a robot, which has none."""
+    size = world.parameters.size
+    drawn = noise.generator("roster").permutation(max(size.couriers, size.routes))[: size.routes] % size.couriers
+    return np.where(np.array(world.vehicle_type) == ROBOT, -1, drawn)
 
 
-def _nearest_first(world: World, sites: Array, depot: int) -> Array:
-    x_m, y_m = world.site_x_m[sites], world.site_y_m[sites]
-    here_x_m, here_y_m = world.depot_x_m[depot], world.depot_y_m[depot]
-    left, order = np.ones(len(sites), bool), []
-    for _ in sites:
-        away = np.where(left, (x_m - here_x_m) ** 2 + (y_m - here_y_m) ** 2, np.inf)
-        nearest = int(away.argmin())
-        left[nearest] = False
-        order.append(nearest)
-        here_x_m, here_y_m = x_m[nearest], y_m[nearest]
-    return sites[order]
+def _neighbours(world: World) -> Array:
+    """(routes, count) the vans nearest to each van that start at the same depot."""
+    beat, routes = world.beats.route, world.parameters.size.routes
+    middle_m = np.array([np.bincount(beat, axis, routes) for axis in (world.site_x_m, world.site_y_m)])
+    middle_m = middle_m / np.bincount(beat, minlength=routes)
+    return neighbours(middle_m, world.beats.depot, world.on_road, world.parameters.dispatch.neighbours)
 
 
-def _orders(world: World, noise: Noise, site: Array) -> Orders:
-    p, sites = world.parameters, world.parameters.size.sites
-    share = np.cumsum(list(p.service.product_share.values()))
-    product = np.searchsorted(share[:-1], noise.uniform("product", sites)[site], side="right")
-    parcels = 1 + np.floor(-1.1 * np.log1p(-noise.uniform("parcels", sites)[site])).astype(int)
-    factor = np.array(list(p.service.product_factor.values()))[product]
-    express = noise.uniform("express", sites)[site] < p.plan.express_share
-    furniture = product == list(p.service.product_share).index("furniture")
-    return Orders(
-        site=site,
-        customer=2 * site + (noise.uniform("customer", sites)[site] < 0.35),
-        parcels=parcels,
-        product=product,
-        level=np.where(furniture, 2, np.where(express, 1, 0)),
-        value_eur=np.round(np.exp(3.4 + 0.8 * noise.normal("value", sites)[site]) * factor**2, 2),
-        service_s=(p.service.base_s + p.service.per_parcel_s * parcels) * factor * p.plan.service_share,
-    )
+def _names(
+    day: date, route: Array, sequence: Array, reviews: int, routes: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    stamp = f"{day:%Y%m%d}"
+    planned = [f"S-{stamp}-{r + 1:02d}-{s:03d}" for r, s in zip(route.tolist(), sequence.tolist(), strict=True)]
+    added = [f"S-{stamp}-{r + 1:02d}-A{k + 1:02d}" for k in range(reviews) for r in range(routes)]
+    return tuple(f"R-{stamp}-{r + 1:02d}" for r in range(routes)), (*planned, *added)

@@ -1,68 +1,91 @@
-"""How fast work gets done, minute by minute: metres driven in each zone, seconds served at the doors.
+"""How fast work gets done, tick by tick: metres driven in each zone, seconds served at the doors.
 
 Times come from integrating a rate, so whoever starts later never ends earlier (the FIFO property: Ichoua,
-Gendreau and Potvin 2003), and slowing a zone never makes anybody early.
+Gendreau and Potvin 2003), and slowing a zone never makes anybody early. Every array has a leading axis of days
+that are simulated side by side: one for a single day, hundreds for the futures of an oracle.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
-
 import numpy as np
 
-from pipelines.simulation.disruptions import HOUR_S, Cause, Upset
-from pipelines.simulation.noise import Array, autoregressive
+from pipelines.simulation.disruptions import HOUR_S, Cause, Upsets
+from pipelines.simulation.noise import Array
 from pipelines.simulation.weather import Weather
 from pipelines.simulation.world import World
 
-TICK_S = 60.0
-TICKS = 30 * 60
-NEVER = (1e9, 1e9)
+TICK_S = 300.0
+DAWN_S = 6 * HOUR_S
+TICKS = 18 * 12
+NEVER_S = 1e9
 
 
 class Rates:
-    """Work per second in each row, constant within a tick; rows are the zones, then the doors."""
+    """Work per second in each row, constant within a tick; rows are the zones, the doors and the cycle paths."""
 
-    def __init__(self, rate: Array) -> None:
-        """``rate`` : (rows, ticks) float, positive."""
-        self.rate = rate
-        self.done = np.zeros((rate.shape[0], rate.shape[1] + 1))
-        np.cumsum(rate * TICK_S, axis=1, out=self.done[:, 1:])
-        self._rate, self._done = rate.tolist(), self.done.tolist()
+    def __init__(self, rate: Array, first_tick: int = 0) -> None:
+        """``rate`` : (days, rows, ticks) float, positive; the first and the last tick last for ever."""
+        self.rate, self.start_s = rate, DAWN_S + first_tick * TICK_S
+        days, self.rows, self.ticks = rate.shape
+        done = np.zeros((days, self.rows, self.ticks + 1))
+        np.cumsum(rate, axis=2, out=done[:, :, 1:])
+        done *= TICK_S
+        self._rate, self._done = rate.ravel(), done.ravel()
 
-    def finish_s(self, row: int, start_s: float, work: float, pause: tuple[float, float] = NEVER) -> float:
-        """When work that starts at ``start_s`` is finished, if nothing is done during ``pause``."""
-        end_s = self._finish_s(row, start_s, work)
-        stop_s, resume_s = pause
-        if end_s <= stop_s or start_s >= resume_s:
-            return end_s
-        left = work if start_s >= stop_s else work - (self._at(row, stop_s) - self._at(row, start_s))
-        return self._finish_s(row, resume_s, max(0.0, left))
+    @property
+    def doors(self) -> int:
+        return self.rows - 2
 
-    def work(self, row: Array, start_s: Array, end_s: Array) -> Array:
-        """Work done between two instants, element by element."""
-        return self._all_at(row, end_s) - self._all_at(row, start_s)
+    @property
+    def cycle_paths(self) -> int:
+        return self.rows - 1
 
-    def _finish_s(self, row: int, start_s: float, work: float) -> float:
-        done, rate = self._done[row], self._rate[row]
-        target = self._at(row, start_s) + work
-        tick = min(bisect_right(done, target) - 1, TICKS - 1)
-        return max(start_s, tick * TICK_S + (target - done[tick]) / rate[tick])
+    def finish_s(self, lane: Array, start_s: Array, work: Array, stop_s: Array, resume_s: Array) -> Array:
+        """When work is finished that starts at ``start_s``, if none is done from ``stop_s`` to ``resume_s``.
 
-    def _at(self, row: int, at_s: float) -> float:
-        tick = min(int(at_s / TICK_S), TICKS - 1)
-        return self._done[row][tick] + self._rate[row][tick] * (at_s - tick * TICK_S)
+        ``lane`` : day times ``rows`` plus row.
+        """
+        end_s = self._finish_s(lane, start_s, work)
+        held = np.flatnonzero((end_s > stop_s) & (start_s < resume_s))
+        if held.size:
+            lane, start_s, work, stop_s, resume_s = (a[held] for a in (lane, start_s, work, stop_s, resume_s))
+            done = self.work(lane, start_s, np.maximum(start_s, stop_s))
+            end_s[held] = self._finish_s(lane, resume_s, np.maximum(work - done, 0))
+        return end_s
 
-    def _all_at(self, row: Array, at_s: Array) -> Array:
-        tick = np.clip((at_s / TICK_S).astype(int), 0, TICKS - 1)
-        return self.done[row, tick] + self.rate[row, tick] * (at_s - tick * TICK_S)
+    def work(self, lane: Array, start_s: Array, end_s: Array) -> Array:
+        """Work done between two instants."""
+        return self._done_by(lane, end_s) - self._done_by(lane, start_s)
+
+    def at(self, lane: Array, at_s: Array) -> Array:
+        """Work per second at an instant."""
+        return self._rate[lane * self.ticks + self._tick(at_s)]
+
+    def _finish_s(self, lane: Array, start_s: Array, work: Array) -> Array:
+        entry = lane * self.ticks + self._tick(start_s)
+        target = self._done_by(lane, start_s) + work
+        last = (lane + 1) * self.ticks - 1
+        behind = np.flatnonzero((self._done[entry + lane + 1] < target) & (entry < last))
+        while behind.size:
+            entry[behind] += 1
+            ahead, of = entry[behind], lane[behind]
+            behind = behind[(self._done[ahead + of + 1] < target[behind]) & (ahead < last[behind])]
+        tick_s = self.start_s + (entry - lane * self.ticks) * TICK_S
+        return np.maximum(start_s, tick_s + (target - self._done[entry + lane]) / self._rate[entry])
+
+    def _done_by(self, lane: Array, at_s: Array) -> Array:
+        tick = self._tick(at_s)
+        entry = lane * self.ticks + tick
+        return self._done[entry + lane] + self._rate[entry] * (at_s - self.start_s - tick * TICK_S)
+
+    def _tick(self, at_s: Array) -> Array:
+        return np.clip((at_s - self.start_s) / TICK_S, 0, self.ticks - 1).astype(int)
 
 
 def usual_speed_mps(world: World, weekend: bool) -> Array:
     """(zones, ticks) speed by the time of day alone, which is all that a plan knows."""
     p = world.parameters.streets
-    hour = np.arange(TICKS) * TICK_S / HOUR_S
+    hour = (DAWN_S + np.arange(TICKS) * TICK_S) / HOUR_S
     peaks = zip(p.peak_hours, p.peak_width_h, strict=True)
     peak = sum((np.exp(-(((hour - at) / width) ** 2) / 2) for at, width in peaks), np.zeros(TICKS))
     depth = world.peak_depth * (p.weekend_depth_share if weekend else 1.0)
@@ -70,27 +93,44 @@ def usual_speed_mps(world: World, weekend: bool) -> Array:
     return world.free_flow_mps[:, None] * (1 - depth[:, None] * peak - midday)
 
 
-def true_speed_mps(
-    world: World, weekend: bool, weather: Weather, normal: Array, upsets: Iterable[Upset]
-) -> Array:
-    """(zones, ticks) speed as it is; ``normal`` : (zones + 1, ticks), whose last row all zones share."""
-    p = world.parameters.streets
-    state = autoregressive(normal, float(np.exp(-TICK_S / p.congestion_memory_s)))
-    shared = np.sqrt(p.congestion_shared) * state[-1] + np.sqrt(1 - p.congestion_shared) * state[:-1]
-    speed_mps = usual_speed_mps(world, weekend) * np.exp(p.congestion_sd * shared)
-    speed_mps = np.minimum(speed_mps, p.fastest_share * world.free_flow_mps[:, None])
-    speed_mps *= by_tick(weather.speed_factor(world.parameters.weather))
-    for upset in upsets:
-        if upset.cause in (Cause.SLOW_ZONE, Cause.INCIDENT):
-            speed_mps[upset.subject, ticks_from(upset.onset_s) : ticks_from(upset.end_s)] *= upset.severity
-    return np.clip(speed_mps, 0.3, 60.0)
+def true_rates(world: World, usual_mps: Array, weather: Weather, congestion: Array, upsets: Upsets) -> Array:
+    """(days, rows, ticks) rates as they are; ``congestion`` : (days, districts + 1, ticks), the last shared by all.
+
+    The ticks are the last ones of the service day.
+    """
+    p, days, ticks = world.parameters, congestion.shape[0], congestion.shape[2]
+    shared = np.sqrt(p.streets.congestion_shared)
+    state = np.sqrt(1 - p.streets.congestion_shared) * congestion[:, :-1] + shared * congestion[:, -1:]
+    factor = np.exp(p.streets.congestion_sd * state)
+    sky = by_tick(weather.speed_factor(p.weather), ticks)
+    rates = np.empty((days, len(world.zone_ids) + 2, ticks))
+    speed_mps = rates[:, :-2]
+    np.multiply(usual_mps[:, TICKS - ticks :], factor[:, world.zone_district], out=speed_mps)
+    np.minimum(speed_mps, p.streets.fastest_share * world.free_flow_mps[:, None], out=speed_mps)
+    speed_mps *= sky[:, None]
+    _slow(world, speed_mps, upsets)
+    np.clip(speed_mps, 0.3, 60.0, out=speed_mps)
+    rates[:, -2] = by_tick(weather.service_rate(p.weather), ticks)
+    rates[:, -1] = sky
+    return rates
 
 
-def by_tick(hourly: Array) -> Array:
-    """Hourly values spread over the ticks of the service day."""
-    return np.repeat(hourly, int(HOUR_S / TICK_S))[:TICKS]
+def by_tick(hourly: Array, ticks: int = TICKS) -> Array:
+    """(days, 24) hourly values spread over the last ticks of the service day."""
+    return np.repeat(hourly, int(HOUR_S / TICK_S), axis=-1)[..., -ticks:]
 
 
-def ticks_from(at_s: float) -> int:
+def tick_from(at_s: Array | float) -> Array:
     """The first tick that starts at or after an instant."""
-    return int(np.clip(np.ceil(at_s / TICK_S), 0, TICKS))
+    return np.clip(np.ceil((np.asarray(at_s) - DAWN_S) / TICK_S), 0, TICKS).astype(int)
+
+
+def _slow(world: World, speed_mps: Array, upsets: Upsets) -> None:
+    before = TICKS - speed_mps.shape[2]
+    members = [world.zones_of_district(d) for d in range(world.parameters.size.districts)]
+    for cause, zones in ((Cause.SLOW_ZONE, members), (Cause.INCIDENT, range(len(world.zone_ids)))):
+        struck = upsets.of(cause)
+        first, last = (np.maximum(tick_from(at) - before, 0) for at in (struck.onset_s, struck.end_s))
+        for entry in range(len(struck)):
+            where = zones[struck.subject[entry]], slice(first[entry], last[entry])
+            speed_mps[struck.day[entry]][where] *= struck.severity[entry]

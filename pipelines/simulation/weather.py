@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date
 
 import numpy as np
 
-from pipelines.simulation.disruptions import HOUR_S, Cause, Upset
+from pipelines.simulation.disruptions import HOUR_S, Cause, Upsets
 from pipelines.simulation.noise import Array, autoregressive, between
 from pipelines.simulation.parameters import WeatherParameters
 
@@ -17,7 +16,7 @@ HOURS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """Each field is (hours,): the weather of the hour that begins then."""
+    """Each field is (days, hours): the weather of the hour that begins then."""
 
     temperature_c: Array
     precipitation_mm: Array
@@ -28,7 +27,7 @@ class Weather:
     def then(self, later: Weather) -> Weather:
         """This weather, followed by another day's."""
         names = [field.name for field in fields(self)]
-        return Weather(**{n: np.concatenate([getattr(self, n), getattr(later, n)]) for n in names})
+        return Weather(**{n: np.concatenate([getattr(self, n), getattr(later, n)], axis=1) for n in names})
 
     def speed_factor(self, p: WeatherParameters) -> Array:
         """By how much the weather of each hour slows driving, at most 1."""
@@ -43,10 +42,10 @@ class Weather:
         return 1 / (1 + slower + p.service_per_snow_cm * np.minimum(self.snow_cm, 4))
 
 
-def sky(p: WeatherParameters, day: date, normal: Array, upsets: Iterable[Upset]) -> Weather:
-    """The weather of a day from (3, 24) normal draws: wetness, wind and temperature."""
-    wet, wind = autoregressive(normal[:2], p.memory)
-    warm = autoregressive(normal[2:], p.temperature_memory)[0]
+def sky(p: WeatherParameters, day: date, normal: Array, upsets: Upsets) -> Weather:
+    """The weather of a date from (days, 3, 24) normal draws: wetness, wind and temperature."""
+    wet, wind = (autoregressive(normal[:, row], p.memory) for row in (0, 1))
+    warm = autoregressive(normal[:, 2], p.temperature_memory)
     hours = np.arange(HOURS)
     season = -np.cos(2 * np.pi * (day.timetuple().tm_yday - 20) / 365.25)
     temperature_c = p.temperature_c + p.season_c * season + 2.5 * warm
@@ -54,11 +53,14 @@ def sky(p: WeatherParameters, day: date, normal: Array, upsets: Iterable[Upset])
     precipitation_mm = p.rain_mm * np.maximum(0, wet - p.wet_from)
     wind_mps = p.wind_mps * np.exp(0.4 * wind)
     cloud_share = 1 / (1 + np.exp(-1.3 * wet - 0.4))
-    for storm in (u for u in upsets if u.cause is Cause.STORM):
-        under = (hours >= storm.onset_s / HOUR_S) & (hours < storm.end_s / HOUR_S)
-        precipitation_mm = precipitation_mm + under * between(np.asarray(storm.severity), p.storm_mm)
-        wind_mps = wind_mps + under * between(np.asarray(storm.severity), p.storm_wind_mps)
-        cloud_share = np.where(under, 1.0, cloud_share)
+    storms = upsets.of(Cause.STORM)
+    for day_number, onset_s, end_s, severity in zip(
+        storms.day, storms.onset_s, storms.end_s, storms.severity, strict=True
+    ):
+        under = (hours >= onset_s / HOUR_S) & (hours < end_s / HOUR_S)
+        precipitation_mm[day_number] += under * between(severity, p.storm_mm)
+        wind_mps[day_number] += under * between(severity, p.storm_wind_mps)
+        cloud_share[day_number, under] = 1.0
     return Weather(
         temperature_c=temperature_c,
         precipitation_mm=precipitation_mm,

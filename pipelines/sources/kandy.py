@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.sources.open_meteo import weather_of
-from pipelines.sources.reading import read_csv
+from pipelines.sources.reading import Columns, read_csv
 from pipelines.sources.shape import fit, stop_event, utc
 from pipelines.sources.source import History, Loaded, files
 from training.instants import Instants
@@ -24,7 +24,7 @@ from training.instants import Instants
 TIMEZONE = "Asia/Colombo"
 AREA = "Kandy"
 SEGMENTS = 15
-COLUMNS: dict[str, type[pl.DataType]] = {
+COLUMNS: Columns = {
     "trip_id": pl.Int64,
     "deviceid": pl.Int64,
     "direction": pl.Int64,

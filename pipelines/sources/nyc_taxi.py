@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from data_contracts.errors import SourceError
 from pipelines.sources.open_meteo import weather_of
+from pipelines.sources.reading import Columns
 from pipelines.sources.shape import fit, utc
 from pipelines.sources.source import History, Loaded, files
 from training.instants import Instants
@@ -22,7 +23,7 @@ from training.instants import Instants
 TIMEZONE = "America/New_York"
 AREA = "NYC"
 SHORTEST_MIN, LONGEST_MIN = 1, 60
-COLUMNS = {
+COLUMNS: Columns = {
     "lpep_pickup_datetime": pl.Datetime("us"),
     "lpep_dropoff_datetime": pl.Datetime("us"),
     "PULocationID": pl.Int64,

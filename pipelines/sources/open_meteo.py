@@ -6,7 +6,6 @@ observations of that moment); without, it is an archive, and an hour counts as k
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import polars as pl
 
 from data_contracts.errors import SourceError
 
+#: Columns that a file must have, and their types.
+Columns = dict[str, pl.DataType | type[pl.DataType]]
+
 #: What published files write where they have nothing.
 MISSING = ("", "nan", "NaN", "NULL", "null", "None", "NA")
 
 
-def read_csv(
-    file: Path, columns: Mapping[str, pl.DataType | type[pl.DataType]], unreadable: Counter[str]
-) -> pl.DataFrame:
+def read_csv(file: Path, columns: Columns, unreadable: Counter[str]) -> pl.DataFrame:
     """The named columns of a CSV file in their types."""
     return typed(csv_text(file), columns, file, unreadable)
 
@@ -53,9 +54,35 @@ def json_objects(file: Path, under: str = "") -> list[dict[str, Any]]:
     return found
 
 
+def objects_as_rows(file: Path) -> pl.DataFrame:
+    """The objects of a JSON file as rows."""
+    try:
+        return pl.DataFrame(json_objects(file), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        what = f"the objects do not share their columns' types ({str(error).splitlines()[0][:160]})"
+        raise SourceError(what, where=str(file), next_step="give each column one type") from error
+
+
+def read_any(file: Path) -> pl.DataFrame:
+    """A file by its suffix; CSV columns stay text."""
+    if file.suffix not in READERS:
+        what, known = f"{file.suffix or 'no suffix'} is not a known format", ", ".join(READERS)
+        raise SourceError(what, where=str(file), next_step=f"give one of {known}")
+    return READERS[file.suffix](file)
+
+
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": parquet,
+    ".csv": csv_text,
+    ".ndjson": objects_as_rows,
+    ".jsonl": objects_as_rows,
+    ".json": objects_as_rows,
+}
+
+
 def typed(
     frame: pl.DataFrame,
-    columns: Mapping[str, pl.DataType | type[pl.DataType]],
+    columns: Columns,
     file: Path,
     unreadable: Counter[str],
 ) -> pl.DataFrame:

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from data_contracts.errors import SourceError
 from pipelines.sources.frozen import sealed
-from pipelines.sources.reading import read_csv
+from pipelines.sources.reading import Columns, read_csv
 from pipelines.sources.shape import fit, grid_zone, one_stop_events, utc
 from pipelines.sources.source import History, Loaded, files
 from training.instants import Instants
@@ -38,7 +38,7 @@ FIRST_MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001 - a clock time of Nairobi
 TEST_FOLD_OF = 5
 _STAGES = ("Placement", "Confirmation", "Pickup")
 _LABEL = "Time from Pickup to Arrival"
-COLUMNS: dict[str, type[pl.DataType]] = {
+COLUMNS: Columns = {
     "Order No": pl.String,
     "User Id": pl.String,
     "Rider Id": pl.String,
@@ -81,8 +81,11 @@ class Sendy:
 
 def held_out(order_id: str, seed: int) -> bool:
     """Whether an order falls into the test fifth of a seeded hash."""
-    digest = blake2b(f"{seed}:{order_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % TEST_FOLD_OF == 0
+    return _hashed(f"{seed}:{order_id}") % TEST_FOLD_OF == 0
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
 def _dated(orders: pl.DataFrame) -> pl.DataFrame:
@@ -90,19 +93,24 @@ def _dated(orders: pl.DataFrame) -> pl.DataFrame:
 
     The file's seconds are whole; microseconds drawn from the order's id keep orders of the same second apart.
     """
-    apart = pl.duration(microseconds=pl.col("Order No").hash(0) % 1_000_000)
+    drawn = pl.Series("drawn_us", [_hashed(order or "") % 1_000_000 for order in orders["Order No"]])
+    apart = pl.duration(microseconds=pl.col("drawn_us"))
     picked_up = _clock("Pickup", pl.col("Pickup - Weekday (Mo = 1)") - 1) + apart
     label = pl.duration(microseconds=(pl.col(_LABEL) * 1_000_000).cast(pl.Int64))
-    return orders.with_columns(
-        left_at=utc(picked_up, TIMEZONE),
-        confirmed_at=utc(
-            pl.min_horizontal(_clock("Confirmation", _day("Confirmation")), picked_up), TIMEZONE
-        ),
-        placed_at=utc(pl.min_horizontal(_clock("Placement", _day("Placement")), picked_up), TIMEZONE),
-        service_date=picked_up.dt.strftime("%Y-%m-%d"),
-        route_id=pl.format("R-{}", "Order No"),
-        stop_id=pl.format("S-{}", "Order No"),
-    ).with_columns(arrived_at=pl.col("left_at") + label)
+    return (
+        orders.with_columns(drawn)
+        .with_columns(
+            left_at=utc(picked_up, TIMEZONE),
+            confirmed_at=utc(
+                pl.min_horizontal(_clock("Confirmation", _day("Confirmation")), picked_up), TIMEZONE
+            ),
+            placed_at=utc(pl.min_horizontal(_clock("Placement", _day("Placement")), picked_up), TIMEZONE),
+            service_date=picked_up.dt.strftime("%Y-%m-%d"),
+            route_id=pl.format("R-{}", "Order No"),
+            stop_id=pl.format("S-{}", "Order No"),
+        )
+        .with_columns(arrived_at=pl.col("left_at") + label)
+    )
 
 
 def _day(stage: str) -> pl.Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,8 +18,12 @@ from pipelines.simulation.messages import customers
 from pipelines.simulation.parameters import Parameters, parameters_hash
 from pipelines.simulation.truth import Truth
 from pipelines.simulation.world import World
+from pipelines.sources.canonical import own_tables
+from pipelines.sources.source import History, Loaded
+from training.instants import Instants
 
 __all__ = [
+    "Simulated",
     "content_hash",
     "default_days",
     "disruptions",
@@ -31,6 +35,21 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+
+
+class Simulated:
+    """Adapter of folders that ``write`` made; they hold what a fleet would have seen, and not the truth."""
+
+    name = "simulated"
+    instants = Instants.ALONG_ROUTE
+    history = History.LIVE
+    cluster = "service_date"
+
+    def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded:
+        if weather is not None:
+            what = "a city brings its own weather"
+            raise SourceError(what, where=str(weather), next_step="leave --weather out")
+        return Loaded(own_tables(paths))
 
 
 def default_days(size: str) -> int:

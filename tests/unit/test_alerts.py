@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.alerts import Action, AlertPolicy, Decision, LateRisk, Phase, Reason, Watch, decide
 from serving.promises import DeliveryWindow, Keep, Promise, PromisePolicy, Revise, revise
@@ -86,6 +88,32 @@ def test_an_express_stop_has_its_own_threshold() -> None:
 def test_a_stop_without_a_promise_never_alerts() -> None:
     risk = LateRisk(stop_id="S", route_id="R", as_of_us=0, late_probability=None)
     assert decide(Watch(stop_id="S", route_id="R"), risk, POLICY).reason is Reason.BELOW_THRESHOLD
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 900), st.one_of(st.none(), st.floats(0, 1)), st.booleans()), max_size=40
+    )
+)
+def test_whatever_comes_an_alert_is_open_once_and_resolved_only_when_open(
+    moments: list[tuple[int, float | None, bool]],
+) -> None:
+    watch, now_us, open_id = Watch(stop_id="S-1", route_id="R-1"), 0, None
+    for step_s, probability, is_ended in moments:
+        now_us += step_s * US
+        ended = Reason.STOP_REACHED if is_ended else None
+        risk = LateRisk(
+            stop_id="S-1", route_id="R-1", as_of_us=now_us, late_probability=probability, ended=ended
+        )
+        decision = decide(watch, risk, POLICY)
+        if decision.action is Action.OPEN:
+            assert open_id is None
+            open_id = decision.alert_id
+        elif decision.action is not Action.NONE:
+            assert decision.alert_id == open_id is not None
+            open_id = None if decision.action is Action.RESOLVE else open_id
+        watch = decision.watch
+        assert (watch.phase is Phase.OPEN) == (open_id is not None)
 
 
 def minutes(start: float, end: float) -> DeliveryWindow:

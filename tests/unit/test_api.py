@@ -257,6 +257,13 @@ def test_inline_events_move_the_route_on(client: Client, workspace: Workspace) -
     ]
 
 
+def test_an_inline_stop_of_another_route_is_refused(client: Client, workspace: Workspace) -> None:
+    play(workspace, MODEL, tick(0))
+    asked = inline()
+    asked["stops"][1]["route_id"] = "other"
+    assert "stops row 2" in refused(client.post("/v1/eta", json=asked), 422, "invalid-request")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "kind"),
     [
@@ -273,14 +280,20 @@ def test_inline_events_move_the_route_on(client: Client, workspace: Workspace) -
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(
-    client: Client, body: bytes, status: int, kind: str
+    client: Client, workspace: Workspace, body: bytes, status: int, kind: str
 ) -> None:
+    play(workspace, tick(0))
     assert refused(client.post("/v1/eta", content=body), status, kind)
 
 
+def test_before_the_first_event_of_a_replay_there_is_no_time(client: Client) -> None:
+    assert refused(client.post("/v1/eta", json=inline()), 409, "no-time-yet")
+
+
 def test_without_a_model_the_api_says_so(tmp_path: Path) -> None:
-    app = create_app(Workspace(tmp_path / "bare"), SETTINGS)
-    with calling(app) as client:
+    workspace = Workspace(tmp_path / "bare")
+    play(workspace, tick(0))
+    with calling(create_app(workspace, SETTINGS)) as client:
         answer = client.post("/v1/eta", json=inline())
         assert refused(answer, 503, "no-model")
         assert answer.headers["retry-after"] == "5"

@@ -364,6 +364,17 @@ def test_a_route_that_fell_silent_is_forgotten_once_its_plan_is_past(tmp_path: P
     assert bench.reader.counts()["live_routes"] == 0
 
 
+def test_a_forgotten_route_leaves_no_alert_open(tmp_path: Path) -> None:
+    settings = EngineSettings(cadence=Cadence(keep_silent_route_s=3600.0, sweep_s=10.0))
+    bench = Bench(tmp_path / "w", settings)
+    bench.play(MODEL, *route_events(), *[tick(at) for at in range(0, 6000, 60)])
+    assert bench.alerts("open")
+    bench.play(tick(20_000))
+    assert bench.alerts("open") == []
+    assert {alert["decision"] for alert in bench.alerts()} == {"ROUTE_OVER"}
+    assert len([e for e in bench.events() if e["type"] == "stop.delay.resolved"]) == len(bench.alerts())
+
+
 def test_a_new_engine_goes_on_from_the_history(bench: Bench) -> None:
     features = LiveFeatures()
     history = EventLog(bench.folder / "history.db", Clock.LOG)
@@ -404,7 +415,9 @@ def test_a_window_told_elsewhere_becomes_the_promise(bench: Bench) -> None:
 def test_history_keeps_what_moved(bench: Bench) -> None:
     bench.play(MODEL, *route_events(), happened("departed_depot", 0))
     bench.play(*[event for at in range(1, 200, 2) for event in (ping(at), tick(at + 1))])
-    assert len(bench.reader.history("R-1-S1", 100)) in range(3, 8)
+    assert len(bench.reader.history("R-1-S1", 100)) == 1
+    bench.play(*[tick(at) for at in range(200, 900, 10)])
+    assert len(bench.reader.history("R-1-S1", 100)) in range(4, 20)
 
 
 def test_vectors_are_stored_with_their_forecasts(bench: Bench) -> None:

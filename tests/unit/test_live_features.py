@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from data_contracts.record import Record
 from features.backfill import backfill, in_log_order
 from features.live import LiveFeatures
-from features.observations import EARTH_RADIUS_M, distance_m
+from features.observations import (
+    EARTH_RADIUS_M,
+    distance_m,
+    reference_service_us,
+    reference_travel_us,
+)
 from features.online import OnlineReader, OnlineWriter, Status, Versions
 from features.views import DEPOT_STATE, VEHICLE_MOTION, VIEWS, WEATHER_NOW, WEATHER_THEN, ZONE_TRAFFIC, View
 from tests.builders import (
@@ -34,115 +39,155 @@ from tests.builders import (
 )
 
 thorough = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 Frames = Mapping[str, pl.DataFrame]
 
 # --- random logs ------------------------------------------------------------------------------------------
 
-STEPS_US = st.sampled_from([0, SECOND_US, 40 * SECOND_US, 7 * MINUTE_US, HOUR_US, 9 * HOUR_US, 8 * DAY_US])
-LAGS_US = st.sampled_from([0, 0, -2 * SECOND_US, SECOND_US, 4 * MINUTE_US, 6 * MINUTE_US, 3 * HOUR_US])
-SPEEDS = st.sampled_from([None, 0.0, 0.5, 8.3, 69.99])
+GAPS_US = (HOUR_US, DAY_US, 8 * DAY_US, 100 * DAY_US)
 
 
-def body(table: str, **columns: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
-    return st.fixed_dictionaries(columns).map(lambda drawn: (table, drawn))
+class Draws:
+    """Draws of a seed, by what they are for."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def among(self, *choices: Any) -> Any:
+        return choices[self.random.integers(len(choices))]
+
+    def chance(self, share: float) -> bool:
+        return bool(self.random.random() < share)
+
+    def lag_us(self) -> int:
+        """Mostly at once, sometimes late, sometimes by a clock that is ahead."""
+        lag_s = self.among(0, 0, 0, 1, 3, 40, 240, 301, 4_000, -2)
+        return int(lag_s * SECOND_US + (lag_s > 0) * self.random.integers(SECOND_US))
+
+    def between(self, start_us: int, end_us: int) -> int:
+        return int(self.random.integers(start_us, end_us))
 
 
-BODIES = st.one_of(
-    body(
-        "stop_events",
-        route_id=st.sampled_from(["R-1", "R-2", "R-unknown"]),
-        stop=st.sampled_from([None, 1, 2, 3, 4]),
-        kind=st.sampled_from(
-            ["departed_depot", "arrived", "arrived", "completed", "failed", "skipped", "resequenced"]
+def of_stop(draw: Draws, kind: str, route_id: str, stop: int | None, occurred_us: int) -> Row:
+    columns = {
+        "route_id": route_id,
+        "stop_id": stop and f"{route_id}-S{stop}",
+        "kind": kind,
+        "sequence": draw.among(None, 1, 2, 7) if kind == "resequenced" else None,
+        "occurred_at": occurred_us,
+        "received_at": occurred_us + draw.lag_us(),
+    }
+    return "stop_events", columns
+
+
+def route_rows(draw: Draws, route_id: str, start_us: int) -> list[Row]:
+    """A route of three stops: planned an hour before, driven with noise, told with gaps and doubts."""
+    planned = {"occurred_at": start_us - HOUR_US, "received_at": start_us - HOUR_US}
+    own = {"planned_departure_at": draw.among(start_us, None), "courier_id": draw.among("C-1", "C-2", None)}
+    rows: list[Row] = [("routes", make_route(route_id, vehicle_id=draw.among("V-1", "V-2"), **own) | planned)]
+    for n in range(1, 4):
+        place = {"lat": 52 + n / 100, "lon": 4.9} if draw.chance(0.5) else {}
+        rows.append(
+            ("stops", make_stop(n, route_id, **planned, **place, zone_id=draw.among("Z-0", "Z-1", "Z-2")))
+        )
+    now_us = start_us + draw.between(0, 20 * MINUTE_US)
+    rows.append(of_stop(draw, "departed_depot", route_id, None, now_us))
+    for n in range(1, 4):
+        for kind, longest in (("arrived", 20), (draw.among("completed", "completed", "failed"), 8)):
+            now_us += draw.between(0, longest * MINUTE_US)
+            if draw.chance(0.93):
+                rows.append(of_stop(draw, kind, route_id, n, now_us))
+        if draw.chance(0.2):
+            kind = draw.among("skipped", "resequenced", "arrived", "completed", "departed_depot")
+            rows.append(of_stop(draw, kind, route_id, draw.among(1, 2, 3, 9), now_us))
+        if draw.chance(0.1):
+            again = {"occurred_at": now_us, "received_at": now_us, "plan_version": draw.among(1, 2, 3)}
+            rows.append(("stops", make_stop(draw.among(1, 2, 3), route_id, **again)))
+    return rows
+
+
+def feed_row(draw: Draws, start_us: int) -> Row:
+    occurred_us = draw.between(start_us, start_us + 2 * HOUR_US)
+    times = {"occurred_at": occurred_us, "received_at": occurred_us + draw.lag_us()}
+    hour_us = occurred_us // HOUR_US * HOUR_US
+    return draw.among(
+        (
+            "pings",
+            {
+                "vehicle_id": draw.among("V-1", "V-2"),
+                "lat": draw.among(52.1, -0.0, 1 / 3),
+                "lon": 4.9,
+                "speed_mps": draw.among(None, 0.0, 0.5, 8.3, 69.99),
+            }
+            | times,
         ),
-        sequence=st.sampled_from([None, 1, 3, 9]),
-    ),
-    body(
-        "pings",
-        vehicle_id=st.sampled_from(["V-R-1", "V-R-2"]),
-        lat=st.sampled_from([52.1, -0.0, 89.9]),
-        lon=st.sampled_from([4.9, 1 / 3]),
-        speed_mps=SPEEDS,
-    ),
-    body(
-        "traffic",
-        zone_id=st.sampled_from(["Z-0", "Z-1"]),
-        speed_mps=st.sampled_from([0.0, 3.3, 8.1, 60.0]),
-        free_flow_mps=st.sampled_from([0.1, 7.7, 12.0]),
-        incidents=st.sampled_from([None, 0, 3]),
-    ),
-    body(
-        "weather",
-        area_id=st.just("A"),
-        kind=st.sampled_from(["observed", "forecast"]),
-        valid_in_h=st.integers(-2, 3),
-        issued_in_h=st.integers(-2, 0),
-        temperature_c=st.sampled_from([None, -3.1]),
-        wind_mps=st.sampled_from([None, 4.4]),
-    ),
-    body(
-        "depots",
-        depot_id=st.just("D-1"),
-        parcels_ready_share=st.sampled_from([None, 0.1, 1.0]),
-        sort_delay_s=st.sampled_from([None, -3.0, 777.7]),
-    ),
-    body(
-        "stops",
-        route_id=st.sampled_from(["R-1", "R-2"]),
-        stop=st.integers(1, 4),
-        plan_version=st.integers(1, 3),
-        sequence=st.integers(1, 5),
-    ),
-    body("routes", route_id=st.just("R-1"), courier_id=st.sampled_from(["C-1", "C-2", None])),
-)
+        (
+            "traffic",
+            {
+                "zone_id": draw.among("Z-0", "Z-1"),
+                "speed_mps": draw.among(0.0, 3.3, 8.1, 60.0),
+                "free_flow_mps": draw.among(0.1, 7.7),
+                "incidents": draw.among(None, 0, 3),
+            }
+            | times,
+        ),
+        (
+            "weather",
+            {
+                "area_id": "A",
+                "kind": draw.among("observed", "forecast"),
+                "valid_at": hour_us + draw.among(-1, 0, 1, 2) * HOUR_US,
+                "issued_at": hour_us - draw.among(0, 1) * HOUR_US,
+                "temperature_c": draw.among(None, -3.1),
+                "wind_mps": draw.among(None, 4.4),
+            }
+            | times,
+        ),
+        (
+            "depots",
+            {
+                "depot_id": "D-1",
+                "parcels_ready_share": draw.among(None, 0.1),
+                "sort_delay_s": draw.among(None, 777.7),
+            }
+            | times,
+        ),
+    )
 
 
-def as_row(occurred_us: int, lag_us: int, table: str, drawn: dict[str, Any]) -> Row:
-    columns = {**drawn, "occurred_at": occurred_us, "received_at": occurred_us + lag_us}
-    if (stop := columns.pop("stop", None)) is not None:
-        columns["stop_id"] = f"{columns['route_id']}-S{stop}"
-    if table == "routes":
-        columns = make_route() | columns
-    if table == "stops":
-        columns = make_stop(columns.pop("sequence"), **columns)
-    if table == "weather":
-        columns["valid_at"] = occurred_us // HOUR_US * HOUR_US + columns.pop("valid_in_h") * HOUR_US
-        columns["issued_at"] = occurred_us + columns.pop("issued_in_h") * HOUR_US
-    return table, columns
-
-
-@st.composite
-def logs(draw: st.DrawFn) -> dict[str, pl.DataFrame]:
-    """Two planned routes and what is heard around them: late, shuffled, and some of it twice."""
-    told = {"occurred_at": START_US - DAY_US, "received_at": START_US - DAY_US}
-    rows: list[Row] = [("routes", make_route(route_id) | told) for route_id in ("R-1", "R-2")]
-    rows += [("stops", make_stop(n, route_id, **told)) for route_id in ("R-1", "R-2") for n in range(1, 4)]
-    occurred_us = START_US
-    for step_us, lag_us, (table, drawn) in draw(
-        st.lists(st.tuples(STEPS_US, LAGS_US, BODIES), min_size=3, max_size=45)
-    ):
-        occurred_us += step_us
-        rows.append(as_row(occurred_us, lag_us, table, drawn))
-    named = [(table, {"event_id": f"{table}-{i:06d}"} | columns) for i, (table, columns) in enumerate(rows)]
-    twice = draw(st.lists(st.sampled_from(named), max_size=3))
+def make_log(seed: int, routes: int) -> dict[str, pl.DataFrame]:
+    """Routes one after the other or at once, with their feeds; late, shuffled, and some rows twice."""
+    draw, rows, start_us = Draws(seed), [], START_US
+    for number in range(routes):
+        rows += route_rows(draw, f"R-{number}", start_us)
+        rows += [feed_row(draw, start_us) for _ in range(draw.among(0, 5, 15))]
+        start_us += draw.among(0, *GAPS_US)
+    named = [(table, columns | {"event_id": f"{table}-{i:06d}"}) for i, (table, columns) in enumerate(rows)]
+    twice = [draw.among(*named) for _ in range(3)]
     late = [(table, columns | {"received_at": columns["received_at"] + HOUR_US}) for table, columns in twice]
     return in_log_order(make_tables(named + late))
 
 
-CUTS = st.lists(st.integers(0, 60), max_size=6)
+def logs() -> st.SearchStrategy[dict[str, pl.DataFrame]]:
+    return st.builds(make_log, seed=st.integers(0, 2**32), routes=st.integers(1, 6))
+
+
+CUTS = st.lists(st.integers(0, 150), max_size=6)
 
 
 # --- folds ------------------------------------------------------------------------------------------------
 
 
+def routes_of(features: LiveFeatures) -> list[str]:
+    return [route_id for number in range(6) if features.book.route(route_id := f"R-{number}") is not None]
+
+
 def killed(features: LiveFeatures) -> LiveFeatures:
     """The same state in a new process."""
     again = LiveFeatures()
-    for route_id in ("R-1", "R-2"):
-        if features.book.route(route_id) is not None:
-            again.book.load(route_id, features.book.dump(route_id))
+    for route_id in routes_of(features):
+        again.book.load(route_id, features.book.dump(route_id))
     again.restore(list(features.dump()))
     return again
 
@@ -167,7 +212,7 @@ def backfilled(ordered: Frames) -> tuple[dict[str, Any], LiveFeatures]:
 
 def state(features: LiveFeatures) -> dict[tuple[str, str], bytes]:
     kept = {(name, key): value for name, key, value in features.dump()}
-    return kept | {("route", r): features.book.dump(r) for r in ("R-1", "R-2")}
+    return kept | {("route", route_id): features.book.dump(route_id) for route_id in routes_of(features)}
 
 
 @thorough
@@ -240,7 +285,10 @@ def poison(name: str, frame: pl.DataFrame, after_us: int, absurd: float) -> pl.D
     numbers = [c for c, dtype in frame.schema.items() if dtype == pl.Float64 and c != "free_flow_mps"]
     times = [c for c in ("occurred_at", "valid_at", "issued_at") if c in frame.columns]
     return frame.with_columns(
-        *[pl.when(later).then(absurd).otherwise(c).alias(c) for c in numbers],
+        *[
+            pl.when(later).then(abs(absurd) if c.startswith("planned") else absurd).otherwise(c).alias(c)
+            for c in numbers
+        ],
         *[
             pl.when(later).then(pl.col(c) + int(absurd) * SECOND_US).otherwise(c).cast(pl.Int64).alias(c)
             for c in times
@@ -389,6 +437,12 @@ def test_drive_is_judged_against_what_was_known_before_it():
     pace = [v.values[0, 0] for v in publications if v.view.name == "pace_by_route"]
     assert pace[0] == pytest.approx(np.log(2), abs=1e-6), "nothing was known yet"
     assert 0 < pace[2] < pace[1] < pace[0], "the habit of the pair explains more and more of it"
+
+
+@pytest.mark.parametrize("planned_s", [None, 0.0, 1e-7])
+def test_plan_without_a_length_is_no_plan(planned_s: float | None):
+    assert reference_travel_us(planned_s, None, None) == 900 * SECOND_US
+    assert reference_service_us(planned_s) == 120 * SECOND_US
 
 
 def test_distance_is_that_of_the_sphere_over_a_city():
