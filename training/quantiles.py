@@ -37,15 +37,18 @@ class QuantileForecast:
     def at(self, levels: Sequence[float]) -> Float:
         """Quantiles at some levels between 0 and 1: (n, len(levels)); beyond the grid they follow the tails."""
         wanted = np.asarray(levels, np.float64)
+        if not ((wanted > 0) & (wanted < 1)).all():
+            raise ValueError(f"quantile levels {list(levels)} must lie between 0 and 1")
         right = np.clip(np.searchsorted(GRID, wanted), 1, len(GRID) - 1)
         share = (wanted - GRID[right - 1]) / (GRID[right] - GRID[right - 1])
         low, high = self.grid_s[:, right - 1], self.grid_s[:, right]
         quantiles_s = low + share * (high - low)
-        for beyond, edge, left in ((wanted < GRID[0], GRID[0], True), (wanted > GRID[-1], 1.0 - GRID[-1], False)):
-            if beyond.any():
-                mass = wanted[beyond] if left else 1.0 - wanted[beyond]
-                reach_s = self._tail_s(left=left)[:, None] * np.log(mass / edge)
-                quantiles_s[:, beyond] = self.grid_s[:, :1] + reach_s if left else self.grid_s[:, -1:] - reach_s
+        if (early := wanted < GRID[0]).any():
+            reach_s = self._tail_s(left=True)[:, None] * np.log(wanted[early] / GRID[0])
+            quantiles_s[:, early] = self.grid_s[:, :1] + reach_s
+        if (late := wanted > GRID[-1]).any():
+            reach_s = self._tail_s(left=False)[:, None] * np.log((1.0 - GRID[-1]) / (1.0 - wanted[late]))
+            quantiles_s[:, late] = self.grid_s[:, -1:] + reach_s
         return quantiles_s
 
     @property

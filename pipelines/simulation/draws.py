@@ -20,9 +20,8 @@ from pipelines.simulation.world import World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draws:
-    """States by district and tick, normals by hour; factors, shares and seconds by place, route and depot.
-
-    ``first_tick`` : the tick of the first column of ``congestion``.
+    """States by district and tick, normals by hour; normals, factors, shares and seconds by
+    place, route and depot.
     """
 
     congestion: Array
@@ -36,7 +35,6 @@ class Draws:
     loading: Array
     depot_s: Array
     upsets: Upsets
-    first_tick: int = 0
 
     @property
     def days(self) -> int:
@@ -55,7 +53,7 @@ class Draws:
             service=noise.normal("service", days, stops),
             home=noise.uniform("home", days, stops),
             cancelled_s=p.plan.told_h * HOUR_S + cancelled_after_s(world, plan, noise, days),
-            swap=noise.uniform("swap", days, plan.routes, plan.longest_tour),
+            swap=noise.uniform("swap", days, plan.routes, plan.order_width),
             add=noise.uniform("add", days, len(plan.review_s), plan.routes),
             loading=noise.normal("loading", days, plan.routes),
             depot_s=world.depot_habit_s * np.exp(p.depot.habit_sd * noise.normal("sorting", days, p.size.depots)),
@@ -93,6 +91,14 @@ class Draws:
         past = np.repeat(self.congestion[:, :, :begun], days, axis=0)
         later = autoregressive(fresh.congestion, congestion_memory(world), past[:, :, -1])
         return replace(known, congestion=np.concatenate([past, later], axis=2))
+
+
+def cancelled_after_s(world: World, plan: Plan, noise: Noise, days: int) -> Array:
+    """(days, stops) how long customers wait before they cancel: a constant hazard, so that waiting teaches nothing."""
+    hazard = -np.log1p(-world.parameters.dispatch.cancelled_share) / (24 * HOUR_S)
+    after_s = -np.log1p(-noise.uniform("cancelled", days, plan.stops)) / hazard
+    after_s[:, plan.planned :] = np.inf
+    return after_s
 
 
 def ticks_begun(now_s: float) -> int:

@@ -19,6 +19,8 @@ from pipelines.simulation.streets import NEVER_S, TICKS, Rates, usual_speed_mps
 from pipelines.simulation.world import World
 
 ROBOT = "robot"
+#: Room for stops that others hand over, and for the depot.
+SPARE_PLACES = 49
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class Plan:
     @property
     def routes(self) -> int:
         return len(self.route_ids)
+
+    @property
+    def order_width(self) -> int:
+        """Places that a route has room for, those of stops that it may be given included."""
+        return int(np.diff(self.tour_first).max()) + len(self.review_s) + SPARE_PLACES
 
     def depot_place(self, route: Array) -> Array:
         return self.stops + route

@@ -12,9 +12,6 @@ from pipelines.simulation.plan import Plan
 from pipelines.simulation.streets import NEVER_S
 from pipelines.simulation.world import World
 
-#: How many stops beyond its tour a route can be given in a day, in tours' places.
-SPARE_PLACES = 64
-
 
 @dataclass(slots=True, kw_only=True)
 class State:
@@ -49,8 +46,7 @@ class State:
         left_s, middle_s, arrived_s, done_s = (np.full((1, places), np.inf) for _ in range(4))
         told_s = world.parameters.plan.told_h * HOUR_S
         length = np.diff(plan.tour_first)
-        width = plan.longest_tour
-        place = np.arange(width)
+        place = np.arange(plan.order_width)
         order = np.where(place < length[:, None], plan.tour_first[:-1, None] + place, -1)
         order[np.arange(routes), length] = plan.depot_place(np.arange(routes))
         return cls(

@@ -1,0 +1,222 @@
+"""Windows hold what they promise, on rows that calibration has not seen, and again after the world has moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.calibration import (
+    GROUP_EDGES_MIN,
+    NARROWEST_S,
+    Calibrator,
+    OnlineCalibrator,
+    Raw,
+    conformal_quantiles,
+    group_of,
+    replay_online,
+)
+from training.quantiles import GRID
+
+Float = NDArray[np.float64]
+thorough = settings(max_examples=60, deadline=None, derandomize=True)
+TOO_NARROW = 0.4
+
+
+def make_raw(n: int, seed: int = 0) -> tuple[Raw, Float]:
+    """Boosters that are far too sure of themselves, and outcomes whose noise grows with the horizon, skewed."""
+    draw = np.random.default_rng(seed)
+    median_s = draw.uniform(120, 25_000, n)
+    spread_s = 0.15 * median_s + 60
+    arrival_s = median_s + spread_s * (draw.gamma(2.0, 1.0, n) - 1.6)
+    below_s, above_s = TOO_NARROW * spread_s, TOO_NARROW * spread_s
+    return Raw.of(median_s - below_s, median_s, median_s + above_s, median_s), arrival_s
+
+
+def covered(start_s: Float, end_s: Float, arrival_s: Float) -> float:
+    return float(((arrival_s >= start_s) & (arrival_s <= end_s)).mean())
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
+def test_window_covers_what_it_promises_where_the_boosters_do_not(coverage: float):
+    calibrator = Calibrator.fit(*make_raw(8000, seed=1))
+    raw, arrival_s = make_raw(20_000, seed=2)
+    assert covered(raw.median_s - raw.below_s, raw.median_s + raw.above_s, arrival_s) < 0.4
+    assert covered(*calibrator.forecast(raw).window(coverage), arrival_s) == pytest.approx(coverage, abs=0.02)
+
+
+def test_each_quantile_has_its_share_of_outcomes_below_it():
+    calibrator = Calibrator.fit(*make_raw(8000, seed=3))
+    raw, arrival_s = make_raw(20_000, seed=4)
+    below = (arrival_s[:, None] <= calibrator.forecast(raw).grid_s).mean(axis=0)
+    assert below == pytest.approx(GRID, abs=0.02)
+
+
+def test_each_horizon_is_covered_on_its_own():
+    calibrator = Calibrator.fit(*make_raw(20_000, seed=5))
+    raw, arrival_s = make_raw(40_000, seed=6)
+    start_s, end_s = calibrator.forecast(raw).window(0.8)
+    groups = group_of(raw.median_s)
+    for group in np.unique(groups):
+        rows = groups == group
+        if rows.sum() > 1000:
+            assert covered(start_s[rows], end_s[rows], arrival_s[rows]) == pytest.approx(0.8, abs=0.03)
+
+
+def test_small_group_leans_on_all_rows():
+    raw, arrival_s = make_raw(4000, seed=7)
+    short = raw.median_s < 40 * 60
+    few = np.concatenate([np.flatnonzero(~short), np.flatnonzero(short)[:2]])
+    of_few = Calibrator.fit(Raw.of(*(part[few] for part in bounds(raw))), arrival_s[few]).shapes
+    spread = np.abs(of_few[0] - of_few[-1]).max()
+    assert spread < 0.5 * np.abs(of_few[-1]).max()
+
+
+def bounds(raw: Raw) -> tuple[Float, Float, Float, Float]:
+    return raw.median_s - raw.below_s, raw.median_s, raw.median_s + raw.above_s, raw.mean_s
+
+
+def test_forecast_of_nothing_learned_is_the_median():
+    raw, _ = make_raw(4)
+    calibrator = Calibrator.fit(Raw.of(*(part[:0] for part in bounds(raw))), np.zeros(0))
+    assert calibrator.forecast(raw).grid_s == pytest.approx(
+        np.repeat(raw.median_s[:, None], len(GRID), axis=1)
+    )
+
+
+NUMBERS_S = st.floats(-5_000, 40_000)
+
+
+@thorough
+@given(
+    rows=st.lists(st.tuples(NUMBERS_S, NUMBERS_S, NUMBERS_S, NUMBERS_S), min_size=1, max_size=20),
+    shift=st.lists(st.floats(-3, 3), min_size=len(GRID), max_size=len(GRID)),
+)
+def test_quantiles_never_cross_whatever_the_boosters_say(
+    rows: list[tuple[float, float, float, float]], shift: list[float]
+):
+    columns = np.array(rows).T
+    raw = Raw.of(*columns)
+    calibrator = Calibrator.fit(*make_raw(300))
+    for grid_s in (calibrator.forecast(raw).grid_s, calibrator.forecast(raw, np.array(shift)).grid_s):
+        assert (np.diff(grid_s, axis=1) >= 0).all()
+        assert (grid_s >= 0).all()
+        assert np.isfinite(grid_s).all()
+
+
+def test_crossing_boosters_still_leave_a_narrow_spread():
+    raw = Raw.of(*(np.array([value]) for value in (700.0, 600.0, 500.0, 600.0)))
+    assert (raw.below_s, raw.above_s) == (NARROWEST_S, NARROWEST_S)
+    assert raw.scores(np.array([600.0 + 2 * NARROWEST_S])) == 2.0
+    assert raw.scores(np.array([600.0 - 2 * NARROWEST_S])) == -2.0
+
+
+def test_horizon_groups_end_at_their_edges():
+    edges_s = np.array(GROUP_EDGES_MIN) * 60
+    assert group_of(edges_s).tolist() == list(range(len(edges_s)))
+    assert group_of(edges_s + 1e-6).tolist() == list(range(1, len(edges_s) + 1))
+
+
+def test_conformal_quantiles_step_outwards():
+    scores = np.arange(1.0, 100.0)
+    found = dict(zip(GRID.tolist(), conformal_quantiles(scores).tolist(), strict=True))
+    assert (found[0.1], found[0.5], found[0.9], found[0.99]) == (10.0, 50.0, 90.0, 99.0)
+    few = conformal_quantiles(np.array([3.0, 1.0, 2.0]))
+    assert (few[0], few[-1]) == (1.0, 3.0)
+    assert (np.diff(few) >= 0).all()
+
+
+# --- online -----------------------------------------------------------------------------------------------
+
+N_LIVE = 6000
+
+
+def live(seed: int = 11, slower: float = 1.0) -> tuple[Raw, Float, NDArray[np.int64], NDArray[np.int64]]:
+    """A stream a minute apart whose errors are ``slower`` times as large as those calibration has seen."""
+    raw, arrival_s = make_raw(N_LIVE, seed=seed)
+    arrival_s = raw.median_s + slower * (arrival_s - raw.median_s)
+    as_of_us = np.arange(N_LIVE, dtype=np.int64) * 60_000_000
+    return raw, arrival_s, as_of_us, as_of_us + np.rint(arrival_s.clip(1) * 1e6).astype(np.int64)
+
+
+def test_online_calibration_finds_its_coverage_again_after_a_shift():
+    calibrator = Calibrator.fit(*make_raw(8000, seed=10))
+    raw, arrival_s, as_of_us, known_us = live(slower=1.6)
+    frozen = calibrator.forecast(raw)
+    tracked = replay_online(calibrator, raw, arrival_s, as_of_us, known_us)
+    late = slice(3000, None)
+
+    def coverage(forecast: object) -> float:
+        start_s, end_s = forecast.window(0.8)  # type: ignore[attr-defined]
+        return covered(start_s[late], end_s[late], arrival_s[late])
+
+    assert coverage(frozen) < 0.70
+    assert coverage(tracked) == pytest.approx(0.8, abs=0.025)
+
+
+def test_online_calibration_leaves_a_calibrated_stream_as_it_is():
+    calibrator = Calibrator.fit(*make_raw(8000, seed=10))
+    raw, arrival_s, as_of_us, known_us = live()
+    window = replay_online(calibrator, raw, arrival_s, as_of_us, known_us).window(0.8)
+    assert covered(*window, arrival_s) == pytest.approx(0.8, abs=0.02)
+
+
+def test_outcome_that_was_not_known_yet_moves_no_forecast():
+    calibrator = Calibrator.fit(*make_raw(500))
+    raw, arrival_s, as_of_us, known_us = (part if isinstance(part, Raw) else part[:400] for part in live())
+    raw = Raw.of(*(part[:400] for part in bounds(raw)))
+    until_us = as_of_us[200]
+    poisoned_s = np.where(known_us > until_us, 1e9, arrival_s)
+    honest = replay_online(calibrator, raw, arrival_s, as_of_us, known_us).grid_s
+    poisoned = replay_online(calibrator, raw, poisoned_s, as_of_us, known_us).grid_s
+    assert np.array_equal(honest[:201], poisoned[:201])
+    assert not np.array_equal(honest[201:], poisoned[201:])
+
+
+def test_order_of_the_rows_does_not_matter_to_the_replay():
+    calibrator = Calibrator.fit(*make_raw(500))
+    raw, arrival_s, as_of_us, known_us = live()
+    raw, arrival_s, as_of_us, known_us = (
+        Raw.of(*(part[:300] for part in bounds(raw))),
+        arrival_s[:300],
+        as_of_us[:300],
+        known_us[:300],
+    )
+    order = np.random.default_rng(5).permutation(300)
+    straight = replay_online(calibrator, raw, arrival_s, as_of_us, known_us).grid_s
+    shuffled = replay_online(
+        calibrator,
+        Raw.of(*(part[order] for part in bounds(raw))),
+        arrival_s[order],
+        as_of_us[order],
+        known_us[order],
+    ).grid_s
+    assert np.array_equal(straight[order], shuffled)
+
+
+def test_stop_that_was_never_reached_teaches_the_tracker_nothing():
+    online = OnlineCalibrator()
+    online.update(float("nan"), np.zeros(len(GRID)))
+    assert online.seen == 0 and not online.shift.any()
+
+
+def test_tracker_moves_out_after_a_miss_and_in_after_a_hit():
+    shape = np.linspace(-2, 2, len(GRID))
+    late, early = OnlineCalibrator(), OnlineCalibrator()
+    late.update(10.0, shape)
+    early.update(-10.0, shape)
+    assert late.shift == pytest.approx(late.rate * GRID)
+    assert early.shift == pytest.approx(early.rate * (GRID - 1))
+
+
+def test_tracker_goes_on_after_a_restart():
+    shape, scores = np.linspace(-2, 2, len(GRID)), np.random.default_rng(1).normal(size=40)
+    straight, stopped = OnlineCalibrator(rate=0.05), OnlineCalibrator(rate=0.05)
+    for score in scores:
+        straight.update(score, shape)
+        stopped.update(score, shape)
+        stopped = OnlineCalibrator.load(stopped.dump())
+    assert stopped.dump() == straight.dump()
+    assert stopped.seen == 40
