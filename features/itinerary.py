@@ -308,7 +308,7 @@ class RouteBook:
             service_date=body["service_date"],
         )
         if known:
-            route.stops, route.progress = known.stops, known.progress
+            route.stops, route.progress, route.waiting = known.stops, known.progress, known.waiting
             self._release_vehicle(known)
         self._insert(route)
         return route

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 KNOWN = "known_us"
@@ -28,23 +28,24 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What is known of one kind of entity; valid for ``ttl`` after it became known (boundary included)."""
+    """What is known of one kind of entity; valid for ``ttl`` after it became known (boundary included).
+
+    schema_hash : changes when a stored vector would have to be read differently
+    """
 
     name: str
     entity: str
     fields: tuple[Field, ...]
     ttl: timedelta
     meaning: str
+    field_names: tuple[str, ...] = field(init=False)
+    schema_hash: str = field(init=False)
 
-    @property
-    def field_names(self) -> tuple[str, ...]:
-        return tuple(field.name for field in self.fields)
-
-    @property
-    def schema_hash(self) -> str:
-        """Changes when a stored vector would have to be read differently."""
-        shape = [self.name, self.entity, [[field.name, field.unit] for field in self.fields]]
-        return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:12]
+    def __post_init__(self) -> None:
+        shape = [self.name, self.entity, [[each.name, each.unit] for each in self.fields]]
+        digest = hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:12]
+        object.__setattr__(self, "field_names", tuple(each.name for each in self.fields))
+        object.__setattr__(self, "schema_hash", digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

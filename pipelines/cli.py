@@ -262,6 +262,7 @@ def backtest(
     test: Annotated[list[Path], typer.Option(help="Test files, folders or globs; may be repeated.")],
     weather: Annotated[Path | None, typer.Option(help="Weather file or folder.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
     workspace: Annotated[
         Path | None, typer.Option("--workspace", "-w", help="Keep landed rows and features here.")
     ] = None,
@@ -270,15 +271,18 @@ def backtest(
     from pipelines.backtest import backtest as run
     from pipelines.sources.registry import source as adapter
     from pipelines.terminal import console, steps, write_json
+    from training.report import write_report
 
     with steps(f"backtest {source}", 13) as tell:
         place = Workspace(workspace) if workspace else None
         done = run(adapter(source), train, test, weather=weather, workspace=place, say=tell)
-    if json:
-        write_json(json, done.figures)
     console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
     if json:
+        write_json(json, done.figures)
         console.print(f"every figure: {json}")
+    if report:
+        write_report(report, f"Backtest of {source}", done.figures)
+        console.print(f"with plots:   {report}")
 
 
 def figures_table(title: str, figures: Mapping[str, Any]) -> Any:

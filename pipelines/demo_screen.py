@@ -19,6 +19,7 @@ from pipelines.replay import Pace
 from pipelines.terminal import console, remarks, steps, table, write_json
 from pipelines.train import Trained
 from training.registry import Registry
+from training.report import write_report
 
 PREPARATION_STEPS = 18
 COLUMNS = ("stop", "promised", "forecast 80 %", "late", "main reason", "alert")
@@ -41,6 +42,7 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         summary = demo.summarize(client, tables, scenario.seed)
         report = workspace.reports / "demo.json"
         write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
+        write_report(workspace.reports / "held_out_days.html", "Held-out days of the demo", trained.figures)
         console.print(_summary_table(summary, trained))
         console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
         console.print(f"reports       {report.parent}", soft_wrap=True)

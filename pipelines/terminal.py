@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console()
+#: Where no terminal tells its width, tables have room.
+WIDTH_WITHOUT_TERMINAL = 120
+
+console = Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 #: Progress and remarks go to standard error, so that standard output can be piped.
 remarks = Console(stderr=True)
 

@@ -25,6 +25,7 @@ GROUP_EDGES_MIN = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 #: A group's shape is drawn towards that of all rows by this many rows.
 GROUP_SHRINKAGE = 200.0
 NARROWEST_S = 5.0
+_LOW, _HIGH = np.searchsorted(GRID, (0.1, 0.9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,13 @@ def conformal_quantiles(scores: Float) -> Float:
 class OnlineCalibrator:
     """Follows the scaled error as outcomes arrive: a quantile tracker for each level.
 
-    ``shift += rate * (level - [z <= shape + shift])`` is the proportional part of conformal PID control
+    ``shift += rate * width * (level - [z <= shape + shift])``, with the width of the shape's 80 % window, so that
+    the pace does not hang on how sure of themselves the boosters are, is the proportional part of conformal PID control
     (Angelopoulos, Candes, Tibshirani 2023), the update of adaptive conformal inference (Gibbs, Candes 2021) made
     in the score instead of the level.
     """
 
-    rate: float = 0.01
+    rate: float = 0.02
     seen: int = 0
     shift: Float = field(default_factory=lambda: np.zeros(len(GRID)))
 
@@ -116,7 +118,8 @@ class OnlineCalibrator:
         if not math.isfinite(score):
             return
         self.seen += 1
-        self.shift = self.shift + self.rate * (GRID - (score <= shape + self.shift))
+        step = self.rate * (shape[_HIGH] - shape[_LOW])
+        self.shift = self.shift + step * (GRID - (score <= shape + self.shift))
 
     def dump(self) -> dict[str, Any]:
         return {"rate": self.rate, "seen": self.seen, "shift": self.shift.tolist()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import NoTrainingRowsError
 from training.baselines import Lookup, PlainLightGBM, plan_s
 from training.calibration import replay_online
-from training.dataset import Dataset
+from training.dataset import BEFORE_DEPARTURE, HORIZON_NAMES, Dataset
 from training.forecaster import DeliveryForecaster
 from training.metrics import (
     COVERAGE,
@@ -113,6 +113,8 @@ def evaluate(
         "n_train": len(rows.train),
         "n_excluded": dict(excluded + rows.excluded + Counter(no_arrival=int((~done).sum()))),
         **forecast_figures(arrival_s, _only(forecast, done)),
+        "share_below_quantile": _shares_below(arrival_s, _only(forecast, done)),
+        "by_horizon": _by_horizon(rows.test.where(done), _only(forecast, done)),
         "coverage_by_group": _coverage(rows.test.where(done), _only(forecast, done)),
         "late": late_figures(late, forecast.late_probability(deadline_s), base_rate),
         "live": forecast_figures(arrival_s, _only(live, done))
@@ -129,6 +131,23 @@ def evaluate(
 
 def _only(forecast: QuantileForecast, keep: NDArray[np.bool_]) -> QuantileForecast:
     return QuantileForecast(forecast.grid_s[keep], forecast.mean_s[keep])
+
+
+def _shares_below(arrival_s: Float, forecast: QuantileForecast) -> dict[str, float]:
+    """Share of outcomes at or below each published quantile: its level, where the forecast keeps its word."""
+    below = (arrival_s[:, None] <= forecast.quantiles_s).mean(axis=0)
+    return {f"{level:g}": float(share) for level, share in zip(QUANTILE_LEVELS, below, strict=True)}
+
+
+def _by_horizon(rows: Dataset, forecast: QuantileForecast) -> dict[str, dict[str, float]]:
+    """Every figure of each horizon bin, nearest first."""
+    bins = rows.rows["horizon"].to_numpy()
+    names = [name for name in (*HORIZON_NAMES, BEFORE_DEPARTURE) if (bins == name).any()]
+    return {
+        name: {"n": float((bins == name).sum())}
+        | forecast_figures(rows.arrival_s[bins == name], _only(forecast, bins == name))
+        for name in names
+    }
 
 
 def _plan_figures(rows: Dataset, done: NDArray[np.bool_]) -> dict[str, float] | None:

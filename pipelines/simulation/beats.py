@@ -36,7 +36,9 @@ def make_beats(parameters: Parameters, xy_m: Array, weight: Array, zone: Array, 
     on_road = np.array([parameters.vehicle[name].on_road for name in types])
     route = np.full(len(weight), -1)
     for place, short in enumerate(sorted(np.flatnonzero(~on_road), key=lambda r: share[r])):
-        _take_nearest(route, short, xy_m, depot_xy_m[:, place % depot_xy_m.shape[1]], share[short] / share.sum())
+        _take_nearest(
+            route, short, xy_m, depot_xy_m[:, place % depot_xy_m.shape[1]], share[short] / share.sum()
+        )
     _split(np.flatnonzero(route < 0), np.flatnonzero(on_road), route, xy_m, weight)
     middle_m = np.array([np.bincount(route, axis, len(types)) for axis in xy_m]) / np.bincount(route)
     away_m = np.hypot(*(middle_m[:, :, None] - depot_xy_m[:, None, :]))

@@ -25,23 +25,34 @@ def _add_stops(run: Run, review: int) -> None:
     """Where an order has come in, it goes to where it lengthens the rest of the route least."""
     state, plan, at_s = run.state, run.plan, float(run.plan.review_s[review])
     wanted = run.draws.add[:, review] < run.world.parameters.dispatch.added_share
-    out = (state.departed_s < at_s) & (state.end - state.at > _FEWEST_LEFT) & (state.end < plan.order_width - 1)
+    out = (
+        (state.departed_s < at_s) & (state.end - state.at > _FEWEST_LEFT) & (state.end < plan.order_width - 1)
+    )
     day, route = np.nonzero(wanted & out)
     if not day.size:
         return
     stop, order = plan.added_place(review, route), state.order[day, route]
-    at, end, width = state.at[day, route][:, None], state.end[day, route][:, None], np.arange(plan.order_width)
+    at, end, width = (
+        state.at[day, route][:, None],
+        state.end[day, route][:, None],
+        np.arange(plan.order_width),
+    )
     here = state.under_way[day, route]
     here = np.where(here < 0, plan.depot_place(route), here)
     before = np.where(width == at, here[:, None], np.roll(order, 1, axis=1))
-    more_m = _away_m(run, before, stop[:, None]) + _away_m(run, stop[:, None], order) - _away_m(run, before, order)
+    more_m = (
+        _away_m(run, before, stop[:, None]) + _away_m(run, stop[:, None], order) - _away_m(run, before, order)
+    )
     place = np.where((width >= at) & (width < end), more_m, np.inf).argmin(axis=1)[:, None]
     moved = np.where(width > place, np.roll(order, 1, axis=1), order)
     state.order[day, route] = np.where(width == place, stop[:, None], moved)
     state.end[day, route] += 1
     state.joined_s[day, stop] = at_s
     if run.draws.days == 1:
-        run.revisions += [_revision(run, review, int(r), int(p)) for r, p in zip(route, place[:, 0], strict=True)]
+        run.revisions += [
+            _revision(run, review, 2 + 2 * review, int(r), int(p))
+            for r, p in zip(route, place[:, 0], strict=True)
+        ]
 
 
 def _hand_over(run: Run, review: int) -> None:
@@ -61,9 +72,12 @@ def _hand_over(run: Run, review: int) -> None:
     d = np.flatnonzero((behind_s[every, giver] > p.handover_behind_s) & helps.any(axis=1))
     giver, helper = giver[d], helper[d]
     _move(state.order, state.end, d, giver, helper, count)
-    state.slip_s[d, giver] = 0.0
+    state.slip_s[d, giver] = p.helper_behind_s
     if run.draws.days == 1:
-        run.revisions += [_revision(run, review, int(h), int(state.end[0, h]) - 1 - count) for h in helper]
+        version, first = 3 + 2 * review, state.end[0, helper] - 1 - count
+        run.revisions += [
+            _revision(run, review, version, int(h), int(f)) for h, f in zip(helper, first, strict=True)
+        ]
 
 
 def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, count: int) -> None:
@@ -76,12 +90,12 @@ def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, cou
     end[day, helper] += count
 
 
-def _revision(run: Run, review: int, route: int, first: int) -> Revision:
-    """The stops of a route from a place on, with their new plan; the review counts the versions."""
+def _revision(run: Run, review: int, version: int, route: int, first: int) -> Revision:
+    """The stops of a route from a place on, with their new plan; a review can make two versions."""
     state = run.state
     stops = state.order[0, route, first : state.end[0, route] - 1]
     state.route[0, stops] = route
-    return Revision(float(run.plan.review_s[review]), 2 + review, route, tuple(stops.tolist()), first)
+    return Revision(float(run.plan.review_s[review]), version, route, tuple(stops.tolist()), first)
 
 
 def _away_m(run: Run, here: Array, there: Array) -> Array:

@@ -84,7 +84,9 @@ class Upsets:
     def struck_once(self) -> Upsets:
         """Only the first breakdown and the first sort delay of each subject, and everything else."""
         ordered = self.take(np.lexsort((self.onset_s, self.day)))
-        key = (ordered.day * len(CAUSES) + ordered.cause) * (1 + ordered.subject.max(initial=0)) + ordered.subject
+        key = (ordered.day * len(CAUSES) + ordered.cause) * (
+            1 + ordered.subject.max(initial=0)
+        ) + ordered.subject
         first = np.zeros(len(ordered), bool)
         first[np.unique(key, return_index=True)[1]] = True
         return ordered.take(first | ~np.isin(ordered.cause, _ONCE))
@@ -113,7 +115,11 @@ def draw_upsets(parameters: Parameters, noise: Noise, days: int = 1) -> Upsets:
 
 
 def _draw(parameters: Parameters, noise: Noise, cause: Cause, days: int) -> Upsets:
-    shape, draw, count = parameters.disruption[cause], noise.generator(f"upset {cause}"), subjects(parameters, cause)
+    shape, draw, count = (
+        parameters.disruption[cause],
+        noise.generator(f"upset {cause}"),
+        subjects(parameters, cause),
+    )
     each = draw.poisson(shape.rate * count, days)
     onset, length, severity, subject = draw.random((4, int(each.sum())))
     onset_s, length_s = between(onset, shape.onset_h) * HOUR_S, between(length, shape.hours) * HOUR_S

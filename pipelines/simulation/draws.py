@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.simulation.disruptions import HOUR_S, Upsets, draw_upsets
-from pipelines.simulation.noise import Array, Noise, autoregressive, lognormal, normal_above
+from pipelines.simulation.noise import Array, Noise, autoregressive, lognormal
 from pipelines.simulation.plan import Plan
 from pipelines.simulation.state import State
 from pipelines.simulation.streets import DAWN_S, TICK_S, TICKS
@@ -40,14 +40,18 @@ class Draws:
     def days(self) -> int:
         return len(self.leg)
 
+    @property
+    def days(self) -> int:
+        return len(self.leg)
+
     @classmethod
     def draw(cls, world: World, plan: Plan, noise: Noise, days: int = 1, from_s: float = 0.0) -> Draws:
-        """Draws of whole days; of congestion only what comes after ``from_s``."""
+        """Draws of whole days; where ``from_s`` is after dawn, of congestion only the innovations after it."""
         p, stops = world.parameters, plan.stops
-        ticks = TICKS - ticks_begun(from_s)
-        normal = noise.normal("congestion", days, p.size.districts + 1, ticks)
+        begun = ticks_begun(from_s)
+        normal = noise.normal("congestion", days, p.size.districts + 1, TICKS - begun)
         return cls(
-            congestion=normal if from_s > DAWN_S else autoregressive(normal, congestion_memory(world)),
+            congestion=normal if begun else autoregressive(normal, congestion_memory(world)),
             weather=weather_draws(noise, days),
             leg=lognormal(noise.normal("leg", days, stops + plan.routes), p.streets.leg_sd),
             service=noise.normal("service", days, stops),
@@ -56,15 +60,15 @@ class Draws:
             swap=noise.uniform("swap", days, plan.routes, plan.order_width),
             add=noise.uniform("add", days, len(plan.review_s), plan.routes),
             loading=noise.normal("loading", days, plan.routes),
-            depot_s=world.depot_habit_s * np.exp(p.depot.habit_sd * noise.normal("sorting", days, p.size.depots)),
+            depot_s=world.depot_habit_s
+            * np.exp(p.depot.habit_sd * noise.normal("sorting", days, p.size.depots)),
             upsets=draw_upsets(p, noise, days),
         )
 
     def redrawn(self, world: World, plan: Plan, state: State, noise: Noise, days: int) -> Draws:
         """These draws of one day as far as ``state`` has revealed them, and each day's own beyond.
 
-        What is under way is redrawn given that it has lasted so far: a service that has begun, a loading whose
-        vehicle should have left; of a leg that has begun, and of all that drives it, nothing is redrawn.
+        A leg that has begun keeps its factor, since the positions of the vehicle reveal it.
         """
         now_s, stops = state.now_s, plan.stops
         fresh = Draws.draw(world, plan, noise, days, now_s)

@@ -57,7 +57,9 @@ class Run:
     def resume(self) -> None:
         """Works out again, by the conditions as they are, what is under way or still to leave."""
         state = self.state
-        start_s = self.plan.departure_s + self.conditions.sort_delay_s[:, self.plan.route_depot] + self.loading_s()
+        start_s = (
+            self.plan.departure_s + self.conditions.sort_delay_s[:, self.plan.route_depot] + self.loading_s()
+        )
         gone = state.departed_s < state.now_s
         state.departed_s = np.where(gone, state.departed_s, np.maximum(start_s, state.now_s))
         day, route = np.nonzero(state.under_way >= 0)

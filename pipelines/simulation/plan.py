@@ -34,7 +34,9 @@ class Planner:
     zone: Array
     service_s: Array
 
-    def times(self, routes: Array, tours: Sequence[Array], start: Array, start_s: Array) -> tuple[Array, Array]:
+    def times(
+        self, routes: Array, tours: Sequence[Array], start: Array, start_s: Array
+    ) -> tuple[Array, Array]:
         """(stops,) arrivals and drives of tours that leave the places ``start`` then; nan off the tours."""
         arrival_s, travel_s = np.full((2, len(self.service_s)), np.nan)
         before, at_s, never_s = start.copy(), start_s.astype(float), np.full(len(tours), NEVER_S)
@@ -111,7 +113,9 @@ class Plan:
 def make_plan(world: World, day: date, noise: Noise) -> Plan:
     """The day's orders along the beats, with the times that a planner would expect."""
     p, routes = world.parameters, world.parameters.size.routes
-    reviews = np.arange(p.dispatch.review_h[0] * HOUR_S, p.dispatch.review_h[1] * HOUR_S + 1, p.dispatch.review_s)
+    reviews = np.arange(
+        p.dispatch.review_h[0] * HOUR_S, p.dispatch.review_h[1] * HOUR_S + 1, p.dispatch.review_s
+    )
     planned_site, planned_route = sites_of_day(world, day, noise)
     added_site, added_route = sites_added(world, noise, len(reviews))
     site, route = np.concatenate([planned_site, added_site]), np.concatenate([planned_route, added_route])
@@ -198,7 +202,9 @@ def service_day_start(parameters: Parameters, day: date) -> datetime:
 def _roster(world: World, noise: Noise) -> Array:
     """The courier of each route; -1 for a robot, which has none."""
     size = world.parameters.size
-    drawn = noise.generator("roster").permutation(max(size.couriers, size.routes))[: size.routes] % size.couriers
+    drawn = (
+        noise.generator("roster").permutation(max(size.couriers, size.routes))[: size.routes] % size.couriers
+    )
     return np.where(np.array(world.vehicle_type) == ROBOT, -1, drawn)
 
 
@@ -214,6 +220,8 @@ def _names(
     day: date, route: Array, sequence: Array, reviews: int, routes: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     stamp = f"{day:%Y%m%d}"
-    planned = [f"S-{stamp}-{r + 1:02d}-{s:03d}" for r, s in zip(route.tolist(), sequence.tolist(), strict=True)]
+    planned = [
+        f"S-{stamp}-{r + 1:02d}-{s:03d}" for r, s in zip(route.tolist(), sequence.tolist(), strict=True)
+    ]
     added = [f"S-{stamp}-{r + 1:02d}-A{k + 1:02d}" for k in range(reviews) for r in range(routes)]
     return tuple(f"R-{stamp}-{r + 1:02d}" for r in range(routes)), (*planned, *added)

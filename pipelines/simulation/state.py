@@ -81,6 +81,4 @@ class State:
     def waiting(self) -> Array:
         """(days, stops) stops that have joined their route and are neither begun nor dropped."""
         stops = self.joined_s.shape[1]
-        return (
-            (self.joined_s < np.inf) & np.isinf(self.left_s[:, :stops]) & (self.outcome[:, :stops] == 0)
-        )
+        return (self.joined_s < np.inf) & np.isinf(self.left_s[:, :stops]) & (self.outcome[:, :stops] == 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.simulation.disruptions import INJECTED, Cause, Disruption, Upset
-from pipelines.simulation.envelope import timestamps
+from pipelines.simulation.disruptions import CAUSES, INJECTED, Cause, Disruption, Upsets
+from pipelines.simulation.envelope import named, timestamps
 
 if TYPE_CHECKING:
     from pipelines.simulation.city import City
@@ -37,37 +37,53 @@ class Truth:
 
 def truth_of(city: City) -> Truth:
     """What truly happened before ``city.now``; the disruptions are those of the whole day."""
-    plan, stops = city.plan, city.plan.stops
+    plan = city.plan
+    told = np.flatnonzero(city.joined_s < city.now_s)
     arrived_s, done_s = (
-        np.where(at[:stops] < city.now_s, at[:stops], np.inf) for at in (city.arrived_s, city.done_s)
+        np.where(at[told] < city.now_s, at[told], np.inf) for at in (city.arrived_s, city.done_s)
     )
-    outcome = np.where(np.isfinite(done_s), city.outcome[:stops], Outcome.OPEN)
+    outcome = np.where(np.isfinite(done_s), city.outcome[told], Outcome.OPEN)
     return Truth(
         stops=pa.table(
             {
-                "stop_id": pa.array(plan.stop_ids),
-                "route_id": pa.array(plan.route_ids).take(pa.array(plan.place_route[:stops])),
-                "outcome": pa.array([Outcome(o).name.lower() for o in outcome]),
+                "stop_id": named(plan.stop_ids, told),
+                "route_id": named(plan.route_ids, city.route[told]),
+                "outcome": pa.array([Outcome(o).name.lower() for o in outcome], pa.string()),
                 "arrived_at": timestamps(plan.start, arrived_s),
                 "completed_at": timestamps(plan.start, done_s),
             }
         ),
-        disruptions=tuple(_disruption(city, upset) for upset in city.draws.upsets if upset.cause in INJECTED),
+        disruptions=disruptions_of(city),
     )
 
 
-def _disruption(city: City, upset: Upset) -> Disruption:
-    world, onset, end = city.world, city.instant(upset.onset_s), city.instant(upset.end_s)
-    match upset.cause:
+def disruptions_of(city: City) -> tuple[Disruption, ...]:
+    """What is injected on the day, in the order of ``injected``."""
+    struck = injected(city.upsets)
+    return tuple(_disruption(city, struck, number) for number in range(len(struck)))
+
+
+def injected(upsets: Upsets) -> Upsets:
+    return upsets.of(*INJECTED)
+
+
+def _disruption(city: City, struck: Upsets, number: int) -> Disruption:
+    world, cause, subject = city.world, CAUSES[struck.cause[number]], int(struck.subject[number])
+    named_ids: dict[str, Any]
+    match cause:
         case Cause.STORM:
-            area_id = world.parameters.place.area_id
-            return Disruption(cause=upset.cause, onset=onset, end=end, area_id=area_id)
+            named_ids = {"area_id": world.parameters.place.area_id}
         case Cause.SORT_DELAY:
-            depot_id = world.depot_ids[upset.subject]
-            return Disruption(cause=upset.cause, onset=onset, end=end, depot_id=depot_id)
+            named_ids = {"depot_id": world.depot_ids[subject]}
         case Cause.BREAKDOWN:
-            vehicle_id = world.vehicle_ids[upset.subject]
-            return Disruption(cause=upset.cause, onset=onset, end=end, vehicle_id=vehicle_id)
+            named_ids = {"vehicle_id": world.vehicle_ids[subject]}
         case _:
-            zone_id = world.zone_ids[upset.subject]
-            return Disruption(cause=upset.cause, onset=onset, end=end, zone_id=zone_id)
+            zones = tuple(world.zone_ids[zone] for zone in world.zones_of_district(subject))
+            named_ids = {"zone_id": world.zone_ids[world.district_zone[subject]], "zone_ids": zones}
+    return Disruption(
+        disruption_id=f"X-{city.plan.day:%Y%m%d}-{number + 1:02d}",
+        cause=cause,
+        onset=city.instant(struck.onset_s[number]),
+        end=city.instant(struck.end_s[number]),
+        **named_ids,
+    )

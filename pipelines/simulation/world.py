@@ -55,7 +55,11 @@ class World:
     def draw(cls, parameters: Parameters, seed: int) -> World:
         """The world of a seed."""
         size, people, place = parameters.size, parameters.people, parameters.place
-        noise, vehicle, types = Noise(seed, parameters.stream, 0), parameters.vehicle, vehicle_types(parameters)
+        noise, vehicle, types = (
+            Noise(seed, parameters.stream, 0),
+            parameters.vehicle,
+            vehicle_types(parameters),
+        )
         half_m = size.grid * size.zone_m / 2
         zone_district, district_zone = _districts(size.grid)
         site_xy = _site_places(parameters, noise)

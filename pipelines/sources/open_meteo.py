@@ -70,7 +70,7 @@ def weather_of(paths: Sequence[Path], area_id: str) -> pa.Table:
         ) from error
     known = valid_at.dt.offset_by("1h")
     rows = values.with_columns(
-        event_id=pl.format("weather-{}", valid_at.dt.epoch("s")),
+        event_id=pl.format("weather-{}-{}", pl.lit(area_id), valid_at.dt.epoch("s")),
         occurred_at=valid_at,
         received_at=known,
         area_id=pl.lit(area_id),

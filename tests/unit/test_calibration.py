@@ -163,6 +163,22 @@ def test_online_calibration_leaves_a_calibrated_stream_as_it_is():
     assert covered(*window, arrival_s) == pytest.approx(0.8, abs=0.02)
 
 
+def test_pace_of_the_tracker_does_not_hang_on_the_width_of_the_raw_spread():
+    raw, arrival_s, as_of_us, known_us = live(slower=1.6)
+    fitted, outcomes = make_raw(2000, seed=10)
+    grids = []
+    for wider in (1.0, 8.0):
+        calibrator = Calibrator.fit(rescaled(fitted, wider), outcomes)
+        grids.append(
+            replay_online(calibrator, rescaled(raw, wider), arrival_s, as_of_us, known_us).grid_s[:500]
+        )
+    assert grids[0] == pytest.approx(grids[1])
+
+
+def rescaled(raw: Raw, wider: float) -> Raw:
+    return Raw(raw.median_s, wider * raw.below_s, wider * raw.above_s, raw.mean_s)
+
+
 def test_outcome_that_was_not_known_yet_moves_no_forecast():
     calibrator = Calibrator.fit(*make_raw(500))
     raw, arrival_s, as_of_us, known_us = (part if isinstance(part, Raw) else part[:400] for part in live())
@@ -207,8 +223,9 @@ def test_tracker_moves_out_after_a_miss_and_in_after_a_hit():
     late, early = OnlineCalibrator(), OnlineCalibrator()
     late.update(10.0, shape)
     early.update(-10.0, shape)
-    assert late.shift == pytest.approx(late.rate * GRID)
-    assert early.shift == pytest.approx(early.rate * (GRID - 1))
+    step = late.rate * (shape[GRID == 0.9] - shape[GRID == 0.1])
+    assert late.shift == pytest.approx(step * GRID)
+    assert early.shift == pytest.approx(step * (GRID - 1))
 
 
 def test_tracker_goes_on_after_a_restart():

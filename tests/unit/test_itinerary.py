@@ -202,10 +202,37 @@ def test_plan_of_an_older_version_is_ignored():
     assert told.remaining == [2, 1]
 
 
-def test_plan_of_an_unknown_route_is_ignored():
-    told = Told(stops=1)
+def test_stop_that_is_heard_of_before_its_route_waits_for_it():
+    told = Told(stops=0)
     told.tell("stops", make_stop(1, "R-9"), minute=0)
-    assert told.book.stop("R-9-S1") is None
+    assert told.book.route_ids() == []
+    assert len(told.book.itinerary(["R-9"], at(0))) == 0
+    told.tell("routes", make_route("R-9"), minute=1)
+    assert told.book.route_ids() == ["R-9"]
+
+
+def test_events_that_are_heard_before_their_route_teach_once_it_is_planned():
+    book, told = RouteBook(), []
+    told.append(("stop_events", event("departed_depot", None, 4)))
+    told.append(("stop_events", event("arrived", "R-1-S1", 14)))
+    told.append(("stops", make_stop(1)))
+    told.append(("routes", make_route()))
+    learned = [book.apply(Record(seq, at(20 + seq), *row))[1] for seq, row in enumerate(told)]
+    assert [kinds(seen) for seen in learned] == [[], [], [], [DEPARTURE, TRAVEL]]
+    assert {seen.received_us for seen in learned[-1]} == {at(23)}, "they are known once they are understood"
+
+
+def test_events_that_wait_survive_a_restart_and_a_new_plan():
+    told, restored = on_the_road(), RouteBook()
+    told.hears("arrived", 4, minute=50)
+    restored.load("R-1", told.book.dump("R-1"))
+    restored.apply(Record(90, at(51), "routes", make_route(courier_id="C-2")))
+    restored.apply(Record(91, at(52), "stops", make_stop(4)))
+    assert restored.arrived("R-1-S4") == at(50)
+
+
+def event(kind: str, stop_id: str | None, minute: float) -> dict[str, object]:
+    return {"route_id": "R-1", "stop_id": stop_id, "kind": kind, "occurred_at": at(minute)}
 
 
 def test_new_plan_of_a_route_keeps_its_stops_and_its_progress():
@@ -227,11 +254,12 @@ def ping_of(vehicle: str) -> Record:
     return Record(99, at(2), "pings", {"vehicle_id": vehicle})
 
 
-def test_event_of_an_unknown_stop_only_shows_that_the_route_is_alive():
+def test_event_of_an_unknown_stop_waits_for_its_plan():
     told = on_the_road()
-    assert told.hears("completed", 9, minute=14, known=15) == []
-    assert told.route.progress.known_us == at(15) and told.route.progress.lag_us == MINUTE_US
+    assert told.hears("completed", 4, minute=14, known=15) == []
     assert told.remaining == [2, 3]
+    told.tell("stops", make_stop(4), minute=16)
+    assert told.remaining == [2, 3] and told.book.closed("R-1-S4") == "completed"
 
 
 def test_saved_route_goes_on_as_if_nothing_had_happened():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,16 @@ from features.observations import (
     reference_travel_us,
 )
 from features.online import OnlineReader, OnlineWriter, Status, Versions
-from features.views import DEPOT_STATE, VEHICLE_MOTION, VIEWS, WEATHER_NOW, WEATHER_THEN, ZONE_TRAFFIC, View
+from features.views import (
+    DEPOT_STATE,
+    TRAVEL_BY_AREA,
+    VEHICLE_MOTION,
+    VIEWS,
+    WEATHER_NOW,
+    WEATHER_THEN,
+    ZONE_TRAFFIC,
+    View,
+)
 from tests.builders import (
     DAY_US,
     HOUR_US,
@@ -84,12 +94,15 @@ def of_stop(draw: Draws, kind: str, route_id: str, stop: int | None, occurred_us
 def route_rows(draw: Draws, route_id: str, start_us: int) -> list[Row]:
     """A route of three stops: planned an hour before, driven with noise, told with gaps and doubts."""
     planned = {"occurred_at": start_us - HOUR_US, "received_at": start_us - HOUR_US}
+    too_late = planned | {"received_at": start_us + 30 * MINUTE_US}
     own = {"planned_departure_at": draw.among(start_us, None), "courier_id": draw.among("C-1", "C-2", None)}
-    rows: list[Row] = [("routes", make_route(route_id, vehicle_id=draw.among("V-1", "V-2"), **own) | planned)]
+    own |= {"vehicle_id": draw.among("V-1", "V-2")} | draw.among(planned, planned, too_late)
+    rows: list[Row] = [("routes", make_route(route_id, **own))]
     for n in range(1, 4):
-        place = {"lat": 52 + n / 100, "lon": 4.9} if draw.chance(0.5) else {}
+        place = {"zone_id": draw.among("Z-0", "Z-1", "Z-2")}
+        place |= {"lat": 52 + n / 100, "lon": 4.9} if draw.chance(0.5) else {}
         rows.append(
-            ("stops", make_stop(n, route_id, **planned, **place, zone_id=draw.among("Z-0", "Z-1", "Z-2")))
+            ("stops", make_stop(n, route_id, **place, **draw.among(planned, planned, planned, too_late)))
         )
     now_us = start_us + draw.between(0, 20 * MINUTE_US)
     rows.append(of_stop(draw, "departed_depot", route_id, None, now_us))
@@ -443,6 +456,37 @@ def test_drive_is_judged_against_what_was_known_before_it():
 def test_plan_without_a_length_is_no_plan(planned_s: float | None):
     assert reference_travel_us(planned_s, None, None) == 900 * SECOND_US
     assert reference_service_us(planned_s) == 120 * SECOND_US
+
+
+def test_events_understood_by_one_record_make_one_version(tmp_path: Path):
+    """A route that is planned too late teaches two drives at once; every reader sees both."""
+    events: list[dict[str, Any]] = [
+        {"kind": "departed_depot", "minute": 0},
+        {"kind": "arrived", "stop_id": "R-1-S1", "minute": 10},
+        {"kind": "completed", "stop_id": "R-1-S1", "minute": 12},
+        {"kind": "arrived", "stop_id": "R-1-S2", "minute": 32},
+    ]
+    rows: list[Row] = [
+        ("stops", make_stop(n, occurred_at=at(-60), received_at=at(-60), plan_version=1)) for n in (1, 2)
+    ]
+    for told in events:
+        occurred_us = at(told.pop("minute"))
+        times = {"occurred_at": occurred_us, "received_at": occurred_us}
+        rows.append(("stop_events", {"route_id": "R-1"} | told | times))
+    rows.append(("routes", make_route(occurred_at=at(-60), received_at=at(40))))
+    ordered = in_log_order(make_tables(rows))
+    writer, reader = OnlineWriter(tmp_path / "online.db"), OnlineReader(tmp_path / "online.db")
+    features = LiveFeatures()
+    for record in every_record(ordered):
+        writer.publish_all(features.advance([record]).publications)
+    weight = [read(TRAVEL_BY_AREA.view, ["A"], at(50)).values[0, 1] for read in (features.read, reader.read)]
+    versions, _ = backfilled(ordered)
+    for view, found in versions.items():
+        keys = [row[:3] for row in found]
+        assert len(set(keys)) == len(keys), f"{view} has two versions of one record"
+    writer.close()
+    reader.close()
+    assert weight == [2.0, 2.0]
 
 
 def test_distance_is_that_of_the_sphere_over_a_city():

@@ -79,7 +79,11 @@ def test_expected_lateness_is_the_integral_of_the_risk(start_s: float, steps_s: 
     deadline_s = low + place * (high - low)
     jumps = np.concatenate([forecast.grid_s[0], np.nextafter(forecast.grid_s[0], -np.inf)])
     tail = high + max(1.0, steps_s[-1]) * np.linspace(0, 20, 200)
-    edges = np.unique(np.concatenate([[deadline_s], low - np.geomspace(1e-3, 1e5, 60), jumps, tail]))
+    edges = np.unique(
+        np.concatenate(
+            [[deadline_s], low - np.geomspace(1e-3, 1e5, 60), jumps, tail, tail + deadline_s - low]
+        )
+    )
     fine = np.unique(np.concatenate([np.linspace(a, b, 30) for a, b in pairwise(edges[edges >= deadline_s])]))
     numeric = np.trapezoid(late(forecast, fine), fine)
     exact = forecast.expected_late_s(np.array([deadline_s]))[0]
