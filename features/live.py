@@ -201,13 +201,14 @@ class LiveFeatures:
         before[f"{name}__weight"][at] = found_weight.astype(np.float32)
         after = np.stack(fading_mean(found.sums, found.counts, fade, MILLIONTH), axis=1)
         created = np.array([observations[i].seq for i in at], np.int64)
+        rows = _last_of_record(keys, created)
         return [
             Versions(
                 view=mean.view,
-                ids=keys,
-                values=after.astype(np.float32),
-                known_us=received,
-                created_us=created,
+                ids=[keys[i] for i in rows],
+                values=after[rows].astype(np.float32),
+                known_us=received[rows],
+                created_us=created[rows],
             )
         ]
 
@@ -329,6 +330,14 @@ class LiveFeatures:
 
 def _means_of(observation: str) -> list[RollingMean]:
     return [mean for mean in ROLLING_MEANS if mean.observation == observation]
+
+
+def _last_of_record(keys: Sequence[str], created: Int) -> Int:
+    """Rows to publish: a record may teach several things of a key, and makes one version of it."""
+    if (np.diff(created) > 0).all():
+        return np.arange(len(keys))
+    last = {version: row for row, version in enumerate(zip(keys, created.tolist(), strict=True))}
+    return np.array(sorted(last.values()), np.int64)
 
 
 def _status(row: Latest | None, as_of_us: int, ttl_us: int) -> Status:

@@ -124,9 +124,18 @@ class Registry:
         return _read_champion(self._workspace).get("version")
 
     def versions(self) -> list[Version]:
+        """Registered versions, the newest first."""
         found = self._client.search_model_versions(f"name = '{MODEL}'")
+        named = self._client.get_registered_model(MODEL).aliases if found else {}
         return [
-            Version(version=str(v.version), run_id=str(v.run_id), aliases=tuple(v.aliases)) for v in found
+            Version(
+                version=str(known.version),
+                run_id=str(known.run_id),
+                aliases=tuple(
+                    alias for alias, version in named.items() if str(version) == str(known.version)
+                ),
+            )
+            for known in found
         ]
 
     def _export(self, version: str) -> Path:

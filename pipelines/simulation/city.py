@@ -52,7 +52,7 @@ class City:
         self.slowdowns: tuple[SlowZone, ...] = ()
         draws = Draws.draw(world, plan, noise)
         state = State.evening_before(world, plan)
-        self.running = Run(world, plan, draws, Conditions.of(world, plan, draws), state)
+        self.running = Run(world, plan, draws, Conditions.of(world, plan, draws), state, _promised(plan))
 
     @property
     def now_s(self) -> float:
@@ -104,6 +104,11 @@ class City:
     def under_way(self) -> Array:
         """(routes,) the place that each vehicle drives to or is at; -1 before it leaves."""
         return self.running.state.under_way[0]
+
+    @property
+    def promised_end_s(self) -> Array:
+        """(stops,) end of the window first told; nan for a stop that has not been added."""
+        return self.running.promised_s[1]
 
     @property
     def moves(self) -> Sequence[Move]:
@@ -179,7 +184,7 @@ class City:
                 self._resequence(route, [_place(self.plan.stop_ids, s) for s in action.stop_ids])
             case CancelStop():
                 stop = self._open_stop(action.stop_id)
-                self.outcome[stop], self.done_s[stop] = Outcome.SKIPPED, self.now_s
+                self._cancel(stop)
 
     def truth(self) -> Truth:
         """What truly happened before now, and what was injected, also later on."""
@@ -194,6 +199,7 @@ class City:
         twin, run = copy.copy(self), self.running
         twin.running = copy.copy(run)
         twin.running.state = state
+        twin.running.promised_s = run.promised_s.copy()
         twin.running.moves, twin.running.revisions = list(run.moves), list(run.revisions)
         return twin
 
@@ -213,11 +219,22 @@ class City:
         state.order[0, route, first:end] = [*stops, *dropped]
         run.moves += [Move(self.now_s, stop, first + 1 + place) for place, stop in enumerate(stops)]
 
+    def _cancel(self, stop: int) -> None:
+        run = self.running
+        cancelled_s = run.draws.cancelled_s.copy()
+        cancelled_s[0, stop] = self.now_s
+        run.draws = replace(run.draws, cancelled_s=cancelled_s)
+        self.outcome[stop], self.done_s[stop] = Outcome.SKIPPED, self.now_s
+
     def _open_stop(self, stop_id: str) -> int:
         stop = _place(self.plan.stop_ids, stop_id)
         if stop not in self.to_visit(int(self.route[stop])):
             raise ValueError(f"{stop_id}: under way, served or skipped; only an open stop can be cancelled")
         return stop
+
+
+def _promised(plan: Plan) -> Array:
+    return np.array([plan.promised_start_s, plan.promised_end_s])
 
 
 def _noise(world: World, seed: int, day: date) -> Noise:

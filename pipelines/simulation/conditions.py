@@ -32,11 +32,11 @@ class Conditions:
     ) -> Conditions:
         """The conditions of the ticks that start at ``from_tick`` or later."""
         weather = sky(world.parameters.weather, plan.day, draws.weather, draws.upsets)
-        rate = true_rates(world, plan.usual_mps, weather, draws.congestion[:, :, from_tick:], draws.upsets)
+        rate = true_rates(world, plan.usual_flow, weather, draws.congestion[:, :, from_tick:], draws.upsets)
         for slow in slowdowns:
             seconds = ((at - plan.start).total_seconds() for at in (slow.from_at, slow.to_at))
             first, last = (max(0, int(tick_from(s)) - from_tick) for s in seconds)
-            rate[:, world.zone_ids.index(slow.zone_id), first:last] *= slow.factor
+            rate[:, world.zone_district[world.zone_ids.index(slow.zone_id)], first:last] *= slow.factor
         stop_s, resume_s = np.full((2, draws.days, plan.routes), NEVER_S)
         broken = draws.upsets.of(Cause.BREAKDOWN)
         stop_s[broken.day, broken.subject] = broken.onset_s

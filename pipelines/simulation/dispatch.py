@@ -6,6 +6,8 @@ import numpy as np
 
 from pipelines.simulation.engine import Revision, Run, drive_until
 from pipelines.simulation.noise import Array
+from pipelines.simulation.plan import promise_s
+from pipelines.simulation.truth import Outcome
 
 _FEWEST_LEFT = 3
 
@@ -49,10 +51,8 @@ def _add_stops(run: Run, review: int) -> None:
     state.end[day, route] += 1
     state.joined_s[day, stop] = at_s
     if run.draws.days == 1:
-        run.revisions += [
-            _revision(run, review, 2 + 2 * review, int(r), int(p))
-            for r, p in zip(route, place[:, 0], strict=True)
-        ]
+        for r, first in zip(route.tolist(), place[:, 0].tolist(), strict=True):
+            _revise(run, review, 2 + 2 * review, r, first)
 
 
 def _hand_over(run: Run, review: int) -> None:
@@ -74,10 +74,8 @@ def _hand_over(run: Run, review: int) -> None:
     _move(state.order, state.end, d, giver, helper, count)
     state.slip_s[d, giver] = p.helper_behind_s
     if run.draws.days == 1:
-        version, first = 3 + 2 * review, state.end[0, helper] - 1 - count
-        run.revisions += [
-            _revision(run, review, version, int(h), int(f)) for h, f in zip(helper, first, strict=True)
-        ]
+        for h in helper.tolist():
+            _revise(run, review, 3 + 2 * review, h, int(state.end[0, h]) - 1 - count)
 
 
 def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, count: int) -> None:
@@ -90,12 +88,27 @@ def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, cou
     end[day, helper] += count
 
 
-def _revision(run: Run, review: int, version: int, route: int, first: int) -> Revision:
-    """The stops of a route from a place on, with their new plan; a review can make two versions."""
-    state = run.state
-    stops = state.order[0, route, first : state.end[0, route] - 1]
-    state.route[0, stops] = route
-    return Revision(float(run.plan.review_s[review]), version, route, tuple(stops.tolist()), first)
+def _revise(run: Run, review: int, version: int, route: int, first: int) -> None:
+    """Plans the rest of a route of a single day again, and tells of its stops from a place on."""
+    state, plan, at_s = run.state, run.plan, float(run.plan.review_s[review])
+    place = np.arange(state.at[0, route], state.end[0, route] - 1)
+    stop = state.order[0, route, place]
+    waiting = state.outcome[0, stop] == Outcome.OPEN
+    place, stop = place[waiting], stop[waiting]
+    state.route[0, stop] = route
+    here = int(state.under_way[0, route])
+    here, still_s = (plan.stops + route, 0.0) if here < 0 else (here, float(plan.service_s[min(here, plan.stops - 1)]) / 2)
+    arrival_s, travel_s = plan.planner.times(
+        np.array([route]), [stop], np.array([here]), np.array([at_s + still_s])
+    )
+    told = place >= first
+    changed = stop[told]
+    revision = Revision(at_s, version, route, changed, 1 + place[told], arrival_s[changed], travel_s[changed])
+    run.revisions.append(revision)
+    new = changed[changed >= plan.planned]
+    new = new[np.isnan(run.promised_s[0, new])]
+    width = plan.orders.level[new], plan.orders.booked_s[new]
+    run.promised_s[:, new] = promise_s(run.world.parameters, *width, arrival_s[new], arrival_s[new] - at_s)
 
 
 def _away_m(run: Run, here: Array, there: Array) -> Array:

@@ -48,7 +48,7 @@ class Disruption:
 
 @dataclass(frozen=True, slots=True)
 class Upsets:
-    """Causes at work, one entry each; ``subject`` counts districts, zones, depots or vehicles.
+    """Causes at work, one entry each; ``subject`` counts districts, depots or vehicles.
 
     day : which of the days that are simulated side by side; cause : place in ``CAUSES``
     """
@@ -103,7 +103,7 @@ def subjects(parameters: Parameters, cause: Cause) -> int:
         Cause.SLOW_ZONE: size.districts,
         Cause.SORT_DELAY: size.depots,
         Cause.BREAKDOWN: size.routes,
-        Cause.INCIDENT: size.zones,
+        Cause.INCIDENT: size.districts,
     }
     return counts[cause]
 

@@ -40,10 +40,6 @@ class Draws:
     def days(self) -> int:
         return len(self.leg)
 
-    @property
-    def days(self) -> int:
-        return len(self.leg)
-
     @classmethod
     def draw(cls, world: World, plan: Plan, noise: Noise, days: int = 1, from_s: float = 0.0) -> Draws:
         """Draws of whole days; where ``from_s`` is after dawn, of congestion only the innovations after it."""
@@ -98,9 +94,9 @@ class Draws:
 
 
 def cancelled_after_s(world: World, plan: Plan, noise: Noise, days: int) -> Array:
-    """(days, stops) how long customers wait before they cancel: a constant hazard, so that waiting teaches nothing."""
+    """(days, places) how long customers wait before they cancel: a constant hazard, so that waiting teaches nothing."""
     hazard = -np.log1p(-world.parameters.dispatch.cancelled_share) / (24 * HOUR_S)
-    after_s = -np.log1p(-noise.uniform("cancelled", days, plan.stops)) / hazard
+    after_s = -np.log1p(-noise.uniform("cancelled", days, len(plan.place_route))) / hazard
     after_s[:, plan.planned :] = np.inf
     return after_s
 

@@ -33,14 +33,16 @@ class Envelope:
         slot: Array,
         slots: int,
         more_delay_s: float = 0.0,
+        topic: str = "",
     ) -> pa.Table:
         """The rows of a canonical table in the order in which they are received, duplicates included.
 
-        ``slot`` : (rows,) int below ``slots``, the same for a row whenever it is asked for.
+        ``slot`` : (rows,) int below ``slots``, the same for a row whenever it is asked for; ``topic`` tells rows
+        apart that share one.
         """
         p = self.parameters
         kind, late, again = (
-            self.noise.uniform(f"{table} {f}", slots)[slot] for f in ("delay", "late", "twice")
+            self.noise.uniform(f"{table}{topic} {f}", slots)[slot] for f in ("delay", "late", "twice")
         )
         received_s = occurred_s + more_delay_s + between(kind**2, p.delay_s)
         received_s += np.where(late < p.late_share, _exponential(late / p.late_share) * p.late_mean_s, 0.0)

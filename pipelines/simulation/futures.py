@@ -15,7 +15,7 @@ from pipelines.simulation.actions import SlowZone
 from pipelines.simulation.conditions import Conditions, first_tick_needed
 from pipelines.simulation.disruptions import Cause
 from pipelines.simulation.draws import Draws
-from pipelines.simulation.engine import Run, home_share, usual_service_s
+from pipelines.simulation.engine import Run
 from pipelines.simulation.noise import Array, Noise, normal_above
 from pipelines.simulation.streets import DAWN_S
 
@@ -30,7 +30,8 @@ def futures(
     from_tick = 0 if whole else first_tick_needed(max(DAWN_S, min(now_s, _since_s(run))))
     conditions = Conditions.of(run.world, run.plan, draws, slowdowns, from_tick)
     state = run.state.spread(days)
-    return Run(run.world, run.plan, draws, conditions, state, list(run.moves), list(run.revisions))
+    told = run.promised_s.copy(), list(run.moves), list(run.revisions)
+    return Run(run.world, run.plan, draws, conditions, state, *told)
 
 
 def _under_way(run: Run) -> tuple[Array, Array]:
@@ -74,7 +75,7 @@ def _services_under_way(run: Run, draws: Draws, noise: Noise) -> Draws:
     if not stop.size:
         return draws
     sd, share = world.parameters.service.noise_sd, world.parameters.people.failed_service_share
-    usual_s, home = usual_service_s(world, plan, route, stop), home_share(world, plan, stop)
+    usual_s, home = plan.door_s[stop] * plan.route_service[route], plan.home_share[stop]
     with np.errstate(divide="ignore"):
         done = np.log(_served_s(run, route, stop) / usual_s)
     least = np.array([(done - np.log(part)) / sd + sd / 2 for part in (1.0, share)])

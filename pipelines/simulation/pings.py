@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.simulation.disruptions import HOUR_S
+from pipelines.simulation.engine import leg_parts
 from pipelines.simulation.envelope import Envelope, joined_id, named
 from pipelines.simulation.noise import Array
-from pipelines.simulation.streets import TICK_S, TICKS
 
 if TYPE_CHECKING:
     from pipelines.simulation.city import City
@@ -63,33 +63,35 @@ def _instants(city: City, from_s: float, until_s: float, slots: int) -> tuple[Ar
 def _positions(city: City, route: Array, at_s: Array) -> tuple[Array, Array, Array, Array]:
     plan = city.plan
     begun = np.flatnonzero(np.isfinite(city.left_s))
-    begun = begun[np.argsort(plan.place_route[begun] * _ROUTE_S + city.left_s[begun], kind="stable")]
-    keys = plan.place_route[begun] * _ROUTE_S + city.left_s[begun]
+    begun = begun[np.argsort(city.route[begun] * _ROUTE_S + city.left_s[begun], kind="stable")]
+    keys = city.route[begun] * _ROUTE_S + city.left_s[begun]
     place = np.append(begun, plan.stops)[np.searchsorted(keys, route * _ROUTE_S + at_s, side="right") - 1]
-    away = (plan.place_route[place] == route) & (city.left_s[place] <= at_s)
-    place = np.where(away, place, plan.stops + route)
+    away = (city.route[place] == route) & (city.left_s[place] <= at_s)
+    place = np.where(away, place, plan.depot_place(route))
     before = np.where(away, city.came_from[place], place)
     share, speed_mps = np.zeros(len(at_s)), np.zeros(len(at_s))
-    share[away], speed_mps[away] = _progress(city, place[away], at_s[away])
+    share[away], speed_mps[away] = _progress(city, route[away], place[away], at_s[away])
     x_m, y_m = (
         axis[before] + share * (axis[place] - axis[before]) for axis in (plan.place_x_m, plan.place_y_m)
     )
-    stop_s, resume_s = np.array(city.pauses)[route].T
+    conditions = city.running.conditions
+    stop_s, resume_s = conditions.stop_s[0, route], conditions.resume_s[0, route]
     driving, stopped = away & (at_s < city.arrived_s[place]), away & (at_s >= stop_s) & (at_s < resume_s)
     status = np.select([stopped, driving, away], [STOPPED, DRIVING, SERVING], PARKED)
     return x_m, y_m, np.where(status == DRIVING, speed_mps, 0.0), status
 
 
-def _progress(city: City, place: Array, at_s: Array) -> tuple[Array, Array]:
+def _progress(city: City, route: Array, place: Array, at_s: Array) -> tuple[Array, Array]:
     """Share of the leg that is driven, and the speed, from the same rates that timed the leg."""
-    plan, rates = city.plan, city.rates
+    plan, rates, c = city.plan, city.rates, city.running.conditions
+    out_lane, out_work, in_lane, in_work = leg_parts(city.running, np.zeros(len(place), int), route, place)
     second = at_s >= city.middle_s[place]
-    zone = np.where(second, plan.place_zone[place], plan.place_zone[city.came_from[place]])
+    lane = np.where(second, in_lane, out_lane)
     since_s = np.where(second, city.middle_s[place], city.left_s[place])
-    stop_s, resume_s = np.array(city.pauses)[plan.place_route[place]].T
-    lost_m = rates.work(zone, np.clip(since_s, stop_s, resume_s), np.clip(at_s, stop_s, resume_s))
-    leg_work_m = city.leg_work_m(place)
-    share = 0.5 * second + (rates.work(zone, since_s, at_s) - lost_m) / leg_work_m
-    tick = np.clip((at_s / TICK_S).astype(int), 0, TICKS - 1)
-    pace = city.world.courier_pace[plan.route_courier[plan.place_route[place]]]
-    return np.clip(share, 0, 1), rates.rate[zone, tick] * pace / city.draws.leg[place]
+    stop_s, resume_s = (np.clip(at[0, route], since_s, at_s) for at in (c.stop_s, c.resume_s))
+    done = rates.work(lane, since_s, at_s) - rates.work(lane, stop_s, resume_s)
+    pace = plan.route_pace[route] / city.running.draws.leg[0, place]
+    zone = plan.place_zone[np.where(second, place, city.came_from[place])]
+    on_road = city.world.on_road[route]
+    pace = pace * np.where(on_road, city.world.free_flow_mps[zone], city.world.off_road_mps[route])
+    return np.clip(0.5 * second + done / (2 * np.where(second, in_work, out_work)), 0, 1), rates.at(lane, at_s) * pace

@@ -15,10 +15,11 @@ from pipelines.simulation.disruptions import HOUR_S
 from pipelines.simulation.noise import Array, Noise
 from pipelines.simulation.orders import EXPRESS, Orders, is_weekend, make_orders, sites_added, sites_of_day
 from pipelines.simulation.parameters import Parameters
-from pipelines.simulation.streets import NEVER_S, TICKS, Rates, usual_speed_mps
+from pipelines.simulation.streets import NEVER_S, TICKS, Rates, usual_flow
 from pipelines.simulation.world import World
 
 ROBOT = "robot"
+_EVENING_S = 15 * HOUR_S
 #: Room for stops that others hand over, and for the depot.
 SPARE_PLACES = 49
 
@@ -60,6 +61,8 @@ class Plan:
 
     Seconds count from the start of the service day: local noon minus twelve hours, which is midnight but on
     the two days a year when clocks change. Arrivals and promises of stops that may be added are nan.
+    What customers and couriers are like stands here too: ``door_s`` is seconds at a door that are usual there,
+    ``route_pace`` and ``route_service`` are the factors of the courier and the vehicle.
     """
 
     day: date
@@ -86,7 +89,12 @@ class Plan:
     promised_end_s: Array
     review_s: Array
     planner: Planner
-    usual_mps: Array
+    usual_flow: Array
+    route_pace: Array
+    route_service: Array
+    door_s: Array
+    home_share: Array
+    place_arrival_s: Array
 
     @property
     def stops(self) -> int:
@@ -128,8 +136,8 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
     place_y_m = np.concatenate([world.site_y_m[site], world.depot_y_m[depot]])
     place_zone = np.concatenate([world.site_zone[site], world.depot_zone[depot]])
     service_s = orders.usual_service_s * world.vehicle_service[route] * p.plan.service_share
-    usual_mps = usual_speed_mps(world, is_weekend(day))
-    usual = Rates(np.vstack([usual_mps * p.plan.speed_share, np.ones((2, TICKS))])[None])
+    flow = usual_flow(world, is_weekend(day))
+    usual = Rates(np.vstack([flow * p.plan.speed_share, np.ones((2, TICKS))])[None])
     wave = noise.generator("wave").integers(p.plan.waves, size=routes)
     departure_s = p.plan.first_departure_h * HOUR_S + wave * p.plan.wave_s
     late_start_s = p.plan.departure_share * (world.depot_habit_s[depot] + p.depot.loading_s)
@@ -137,7 +145,10 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
     tours = [np.arange(a, b) for a, b in pairwise(first)]
     every = np.arange(routes)
     arrival_s, travel_s = planner.times(every, tours, stops + every, departure_s + late_start_s)
-    start_s, end_s = promise_s(p, orders, arrival_s, arrival_s - departure_s[route])
+    start_s, end_s = promise_s(
+        p, orders.level, orders.booked_s, arrival_s, arrival_s - departure_s[route]
+    )
+    courier = _roster(world, noise)
     names = _names(day, planned_route, sequence, len(reviews), routes)
     return Plan(
         day=day,
@@ -147,7 +158,7 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
         stop_ids=names[1],
         tour_first=first,
         route_depot=depot,
-        route_courier=_roster(world, noise),
+        route_courier=courier,
         route_neighbours=_neighbours(world),
         departure_s=departure_s,
         late_start_s=late_start_s,
@@ -164,7 +175,12 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
         promised_end_s=end_s,
         review_s=reviews,
         planner=planner,
-        usual_mps=usual_mps,
+        usual_flow=flow,
+        route_pace=np.where(courier < 0, 1.0, world.courier_pace[courier]),
+        route_service=np.where(courier < 0, 1.0, world.courier_service[courier]) * world.vehicle_service,
+        door_s=orders.usual_service_s * world.site_service[site],
+        home_share=world.site_home_share[site] + p.people.evening_home_gain * (arrival_s > _EVENING_S),
+        place_arrival_s=np.concatenate([arrival_s, np.full(routes, np.nan)]),
     )
 
 
@@ -177,17 +193,19 @@ def leg_m(parameters: Parameters, x_m: Array, y_m: Array, start: Array, end: Arr
 def leg_work(world: World, rates: Rates, route: Array, zone: Array, metres: Array) -> tuple[Array, Array]:
     """The row of the rates that a vehicle moves by in a zone, and its work there for some metres."""
     on_road = world.on_road[route]
-    row = np.where(on_road, zone, rates.cycle_paths)
-    return row, metres / np.where(on_road, 1.0, world.off_road_mps[route])
+    row = np.where(on_road, world.zone_district[zone], rates.cycle_paths)
+    return row, metres / np.where(on_road, world.free_flow_mps[zone], world.off_road_mps[route])
 
 
-def promise_s(p: Parameters, orders: Orders, arrival_s: Array, ahead_s: Array) -> tuple[Array, Array]:
+def promise_s(
+    p: Parameters, level: Array, booked_s: Array, arrival_s: Array, ahead_s: Array
+) -> tuple[Array, Array]:
     """Start and end of the windows told; wider the further ahead, and as booked where one was booked."""
     plan = p.plan
     width_s = plan.width_s + plan.width_per_hour_s * np.maximum(ahead_s, 0) / HOUR_S
-    width_s = width_s * np.where(orders.level == EXPRESS, plan.express_width_share, 1.0)
+    width_s = width_s * np.where(level == EXPRESS, plan.express_width_share, 1.0)
     width_s = np.round(width_s / plan.promise_grid_s) * plan.promise_grid_s
-    width_s = np.where(np.isnan(orders.booked_s), width_s, orders.booked_s)
+    width_s = np.where(np.isnan(booked_s), width_s, booked_s)
     start_s = arrival_s - plan.promise_lead_share * width_s
     start_s = np.floor(start_s / plan.promise_grid_s) * plan.promise_grid_s
     return start_s, start_s + width_s

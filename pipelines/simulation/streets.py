@@ -1,4 +1,4 @@
-"""How fast work gets done, tick by tick: metres driven in each zone, seconds served at the doors.
+"""How fast work gets done, tick by tick: seconds of free driving in each district, seconds served at the doors.
 
 Times come from integrating a rate, so whoever starts later never ends earlier (the FIFO property: Ichoua,
 Gendreau and Potvin 2003), and slowing a zone never makes anybody early. Every array has a leading axis of days
@@ -18,10 +18,11 @@ TICK_S = 300.0
 DAWN_S = 6 * HOUR_S
 TICKS = 18 * 12
 NEVER_S = 1e9
+SLOWEST_SHARE = 0.03
 
 
 class Rates:
-    """Work per second in each row, constant within a tick; rows are the zones, the doors and the cycle paths."""
+    """Work per second in each row, constant within a tick; rows are the districts, the doors and the cycle paths."""
 
     def __init__(self, rate: Array, first_tick: int = 0) -> None:
         """``rate`` : (days, rows, ticks) float, positive; the first and the last tick last for ever."""
@@ -82,18 +83,18 @@ class Rates:
         return np.clip((at_s - self.start_s) / TICK_S, 0, self.ticks - 1).astype(int)
 
 
-def usual_speed_mps(world: World, weekend: bool) -> Array:
-    """(zones, ticks) speed by the time of day alone, which is all that a plan knows."""
+def usual_flow(world: World, weekend: bool) -> Array:
+    """(districts, ticks) speed against free flow by the time of day alone, which is all that a plan knows."""
     p = world.parameters.streets
     hour = (DAWN_S + np.arange(TICKS) * TICK_S) / HOUR_S
     peaks = zip(p.peak_hours, p.peak_width_h, strict=True)
     peak = sum((np.exp(-(((hour - at) / width) ** 2) / 2) for at, width in peaks), np.zeros(TICKS))
     depth = world.peak_depth * (p.weekend_depth_share if weekend else 1.0)
     midday = p.midday_depth * ((hour > 7) & (hour < 19))
-    return world.free_flow_mps[:, None] * (1 - depth[:, None] * peak - midday)
+    return 1 - depth[:, None] * peak - midday
 
 
-def true_rates(world: World, usual_mps: Array, weather: Weather, congestion: Array, upsets: Upsets) -> Array:
+def true_rates(world: World, usual: Array, weather: Weather, congestion: Array, upsets: Upsets) -> Array:
     """(days, rows, ticks) rates as they are; ``congestion`` : (days, districts + 1, ticks), the last shared by all.
 
     The ticks are the last ones of the service day.
@@ -101,15 +102,14 @@ def true_rates(world: World, usual_mps: Array, weather: Weather, congestion: Arr
     p, days, ticks = world.parameters, congestion.shape[0], congestion.shape[2]
     shared = np.sqrt(p.streets.congestion_shared)
     state = np.sqrt(1 - p.streets.congestion_shared) * congestion[:, :-1] + shared * congestion[:, -1:]
-    factor = np.exp(p.streets.congestion_sd * state)
     sky = by_tick(weather.speed_factor(p.weather), ticks)
-    rates = np.empty((days, len(world.zone_ids) + 2, ticks))
-    speed_mps = rates[:, :-2]
-    np.multiply(usual_mps[:, TICKS - ticks :], factor[:, world.zone_district], out=speed_mps)
-    np.minimum(speed_mps, p.streets.fastest_share * world.free_flow_mps[:, None], out=speed_mps)
-    speed_mps *= sky[:, None]
-    _slow(world, speed_mps, upsets)
-    np.clip(speed_mps, 0.3, 60.0, out=speed_mps)
+    rates = np.empty((days, p.size.districts + 2, ticks))
+    flow = rates[:, :-2]
+    np.multiply(usual[:, TICKS - ticks :], np.exp(p.streets.congestion_sd * state), out=flow)
+    np.minimum(flow, p.streets.fastest_share, out=flow)
+    flow *= sky[:, None]
+    _slow(flow, upsets.of(Cause.SLOW_ZONE, Cause.INCIDENT))
+    np.maximum(flow, SLOWEST_SHARE, out=flow)
     rates[:, -2] = by_tick(weather.service_rate(p.weather), ticks)
     rates[:, -1] = sky
     return rates
@@ -125,12 +125,10 @@ def tick_from(at_s: Array | float) -> Array:
     return np.clip(np.ceil((np.asarray(at_s) - DAWN_S) / TICK_S), 0, TICKS).astype(int)
 
 
-def _slow(world: World, speed_mps: Array, upsets: Upsets) -> None:
-    before = TICKS - speed_mps.shape[2]
-    members = [world.zones_of_district(d) for d in range(world.parameters.size.districts)]
-    for cause, zones in ((Cause.SLOW_ZONE, members), (Cause.INCIDENT, range(len(world.zone_ids)))):
-        struck = upsets.of(cause)
-        first, last = (np.maximum(tick_from(at) - before, 0) for at in (struck.onset_s, struck.end_s))
-        for entry in range(len(struck)):
-            where = zones[struck.subject[entry]], slice(first[entry], last[entry])
-            speed_mps[struck.day[entry]][where] *= struck.severity[entry]
+def _slow(flow: Array, struck: Upsets) -> None:
+    before = TICKS - flow.shape[2]
+    first, last = (np.maximum(tick_from(at) - before, 0) for at in (struck.onset_s, struck.end_s))
+    for day, district, begin, end, factor in zip(
+        struck.day, struck.subject, first, last, struck.severity, strict=True
+    ):
+        flow[day, district, begin:end] *= factor

@@ -75,7 +75,7 @@ class World:
             zone_district=zone_district,
             district_zone=district_zone,
             free_flow_mps=between(noise.uniform("free flow", size.zones), parameters.streets.free_flow_mps),
-            peak_depth=between(noise.uniform("peak depth", size.zones), parameters.streets.peak_depth),
+            peak_depth=between(noise.uniform("peak depth", size.districts), parameters.streets.peak_depth),
             site_ids=_ids("B", size.sites, 4),
             site_x_m=site_xy[0],
             site_y_m=site_xy[1],

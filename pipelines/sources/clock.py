@@ -46,7 +46,8 @@ def as_instants(
             where=where,
             next_step='give its format, such as "%d.%m.%Y %H:%M", or unit = "epoch_ms"',
         )
-    unreadable[given.name] += int(refused.sum())
+    if refused.any():
+        unreadable[given.name] += int(refused.sum())
     return read
 
 

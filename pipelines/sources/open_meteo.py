@@ -1,7 +1,8 @@
 """Hourly weather of Open-Meteo: its JSON answers as a feed, and its CSV exports beside a source.
 
 An answer has no issue time. With ``received_at`` it is a forecast fetched then (hours that were over are
-observations of that moment); without, it is an archive, and an hour counts as known when it is over.
+observations of that moment); without, it is an archive, and an hour counts as known when it is over. Values keep the
+hour that they are stamped with, in both forms alike; Open-Meteo's precipitation is the sum up to that stamp.
 """
 
 from __future__ import annotations

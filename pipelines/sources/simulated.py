@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from data_contracts.errors import SourceError
 from pipelines.simulation.city import City
+from pipelines.simulation.customers import customers
 from pipelines.simulation.disruptions import Disruption
-from pipelines.simulation.messages import customers
 from pipelines.simulation.parameters import Parameters, parameters_hash
 from pipelines.simulation.truth import Truth
 from pipelines.simulation.world import World

@@ -1,0 +1,81 @@
+"""Runs, versions and the hand-over, in a real MLflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_contracts.errors import ModelError, WorkspaceError
+from data_contracts.workspace import Workspace
+from tests.builders import make_dataset
+from training.boosters import BoosterSettings
+from training.forecaster import DeliveryForecaster, train
+from training.registry import CHALLENGER, CHAMPION, Registry, Version
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return Registry(Workspace(tmp_path_factory.mktemp("registry")))
+
+
+def register(registry: Registry) -> Version:
+    rows = make_dataset(200)
+    forecaster, _ = train(rows, name="punctual-eta", version="challenger", settings=BoosterSettings(trees=5))
+    return registry.register(
+        forecaster,
+        rows.vectors,
+        parameters={"trees": 5},
+        metrics={"mae_min": 4.2},
+        documents={"figures": {"n": 1}},
+    )
+
+
+def test_a_registered_version_is_the_challenger_until_it_is_promoted(registry: Registry) -> None:
+    version = register(registry)
+    assert version.aliases == (CHALLENGER,)
+    folder = registry.promote(version.version)
+    assert registry.champion() == version.version
+    assert DeliveryForecaster.load(folder).version == version.version
+    aliases = {known.version: known.aliases for known in registry.versions()}
+    assert CHAMPION in aliases[version.version]
+
+
+def test_rollback_goes_back_to_the_champion_before(registry: Registry) -> None:
+    first, second = register(registry), register(registry)
+    registry.promote(first.version)
+    registry.promote(second.version)
+    assert registry.rollback() == first.version
+    assert registry.champion() == first.version
+
+
+def test_an_unknown_version_is_refused_and_the_champion_stays(registry: Registry) -> None:
+    version = register(registry)
+    registry.promote(version.version)
+    with pytest.raises(ModelError, match="no version 999"):
+        registry.promote("999")
+    assert registry.champion() == version.version
+
+
+def test_a_corrupt_export_is_refused_and_the_champion_stays(registry: Registry) -> None:
+    good, bad = register(registry), register(registry)
+    registry.promote(good.version)
+    folder = registry._export(bad.version)
+    (folder / "median.txt").write_text("not a booster")
+    with pytest.raises(ModelError):
+        registry.promote(bad.version)
+    assert registry.champion() == good.version
+
+
+def test_without_an_earlier_champion_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="no earlier champion"):
+        Registry(Workspace(tmp_path)).rollback()
+
+
+def test_the_hand_over_file_names_the_version_and_the_one_before(registry: Registry) -> None:
+    first, second = register(registry), register(registry)
+    registry.promote(first.version)
+    registry.promote(second.version)
+    handed = json.loads(registry._workspace.champion.read_text())
+    assert handed == {"version": second.version, "alias": "champion", "previous": first.version}
