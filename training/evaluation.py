@@ -51,7 +51,7 @@ def split(train: Dataset, test: Dataset) -> Split:
     first_us = int(test.vectors.as_of_us.min()) if len(test) else 0
     early = train.outcome_known_us < first_us
     apart = ~np.isin(train.days, np.unique(test.days))
-    kept = train.where(early & apart & np.isfinite(train.arrival_s))
+    kept = train.where(early & apart)
     excluded = Counter(
         train_outcome_not_before_test=int((~early).sum()), train_day_is_tested=int((early & ~apart).sum())
     )
@@ -59,7 +59,7 @@ def split(train: Dataset, test: Dataset) -> Split:
         raise NoTrainingRowsError(
             "no forecast can be made of the test files", next_step="name other --test files"
         )
-    if not len(kept):
+    if not np.isfinite(kept.arrival_s).any():
         raise NoTrainingRowsError(
             "no training row's outcome was known before the first test forecast",
             next_step="name earlier --train files, or later --test files",
@@ -110,7 +110,7 @@ def evaluate(
         "dataset": name,
         "n": int(done.sum()),
         "n_late": len(late),
-        "n_train": len(rows.train),
+        "n_train": int(np.isfinite(rows.train.arrival_s).sum()),
         "n_excluded": dict(excluded + rows.excluded + Counter(no_arrival=int((~done).sum()))),
         **forecast_figures(arrival_s, _only(forecast, done)),
         "share_below_quantile": _shares_below(arrival_s, _only(forecast, done)),

@@ -6,6 +6,7 @@ that is served, or when it no longer gives the forecasts that it gave when it wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_contracts import __version__
-from data_contracts.errors import ModelError
+from data_contracts.errors import ModelError, NoTrainingRowsError
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors, feature_set_hash
 from training.boosters import OBJECTIVES, BoosterSettings, Predictor, fit, run_side_by_side
 from training.calibration import Calibrator, Raw
@@ -82,6 +83,7 @@ class DeliveryForecaster:
             "feature_set_hash": self.feature_set_hash,
             "feature_names": FEATURE_NAMES,
             "known_feeds": self.known_feeds,
+            "boosters": {name: _digest(predictor.text) for name, predictor in self.predictors.items()},
             "grid": GRID.tolist(),
             "shapes": self.calibrator.shapes.tolist(),
             "reference": _numbers(self.reference),
@@ -110,7 +112,13 @@ class DeliveryForecaster:
                     where=str(folder),
                     next_step="train again with this version",
                 )
-            predictors = {name: Predictor((folder / f"{name}.txt").read_text()) for name in OBJECTIVES}
+            if manifest["grid"] != GRID.tolist():
+                raise ModelError(
+                    "was calibrated on another grid of levels than the one that is served",
+                    where=str(folder),
+                    next_step="train again with this version",
+                )
+            predictors = {name: _predictor(folder, name, manifest["boosters"]) for name in OBJECTIVES}
             forecaster = cls(
                 manifest["name"],
                 folder.name,
@@ -146,6 +154,11 @@ def train(
     """
     settings = settings or BoosterSettings()
     rows = rows.where(np.isfinite(rows.arrival_s))
+    if len(np.unique(rows.days)) < 2:
+        raise NoTrainingRowsError(
+            "training rows are of one service day, calibration needs days that the boosters did not see",
+            next_step="train on two days or more",
+        )
     residual_s = rows.arrival_s - rows.vectors.base_s
     fold = day_folds(rows.days, FOLDS)
     spread = [name for name in OBJECTIVES if name != "mean"]
@@ -180,6 +193,20 @@ def day_folds(days: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
     """Fold of each row: service days dealt in turn, so that no day is in two folds."""
     _, day = np.unique(days, return_inverse=True)
     return day % folds
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _predictor(folder: Path, name: str, digests: dict[str, str]) -> Predictor:
+    """A booster as it was saved; LightGBM ends the process on text that is not quite one."""
+    text = (folder / f"{name}.txt").read_text()
+    if _digest(text) != digests[name]:
+        raise ModelError(
+            f"{name}.txt is not what was saved", where=str(folder), next_step="export it again or roll back"
+        )
+    return Predictor(text)
 
 
 def _reference(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,10 +72,15 @@ def late_figures(late: Float, probability: Float, training_rate: float) -> dict[
 
 
 def expected_calibration_error(late: Float, probability: Float, bins: int = ECE_BINS) -> float:
-    """Mean distance of observed share and mean probability over bins of equal mass."""
+    """Mean distance of observed share and mean probability over bins of equal mass.
+
+    Rows of the same probability count with their share, so that their order does not matter.
+    """
+    _, alike = np.unique(probability, return_inverse=True)
+    share = (np.bincount(alike, late) / np.bincount(alike))[alike]
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
-    gaps = [abs(late[part].mean() - probability[part].mean()) * len(part) for part in parts if len(part)]
+    gaps = [abs(share[part].mean() - probability[part].mean()) * len(part) for part in parts if len(part)]
     return float(sum(gaps) / max(len(order), 1))
 
 
@@ -110,7 +116,7 @@ def _group_coverage(inside: NDArray[np.bool_], days: NDArray[np.str_]) -> dict[s
     return {
         "n": len(inside),
         "coverage": coverage,
-        "standard_error": error,
+        "standard_error": error if math.isfinite(error) else None,
         "kept": bool(abs(coverage - COVERAGE) <= allowed),
     }
 

@@ -109,6 +109,6 @@ def _groups(axes: Axes, figures: Figures) -> None:
     axes.axvline(COVERAGE, color="0.7", linewidth=1)
     if shown:
         names, coverage, errors = zip(*shown, strict=True)
-        axes.errorbar(coverage, names, xerr=[2 * error for error in errors], fmt="o")
+        axes.errorbar(coverage, names, xerr=[2 * (error or 0.0) for error in errors], fmt="o")
         axes.figure.set_figheight(1 + 0.25 * len(shown))
     axes.set(xlabel="coverage, with two standard errors", xlim=(0.5, 1.0))

@@ -45,19 +45,19 @@ class Draws:
         """Draws of whole days; where ``from_s`` is after dawn, of congestion only the innovations after it."""
         p, stops = world.parameters, plan.stops
         begun = ticks_begun(from_s)
-        normal = noise.normal("congestion", days, p.size.districts + 1, TICKS - begun)
+        normal = noise.by_day("normal", "congestion", days, p.size.districts + 1, TICKS - begun)
         return cls(
             congestion=normal if begun else autoregressive(normal, congestion_memory(world)),
             weather=weather_draws(noise, days),
-            leg=lognormal(noise.normal("leg", days, stops + plan.routes), p.streets.leg_sd),
-            service=noise.normal("service", days, stops),
-            home=noise.uniform("home", days, stops),
+            leg=lognormal(noise.by_day("normal", "leg", days, stops + plan.routes), p.streets.leg_sd),
+            service=noise.by_day("normal", "service", days, stops),
+            home=noise.by_day("uniform", "home", days, stops),
             cancelled_s=p.plan.told_h * HOUR_S + cancelled_after_s(world, plan, noise, days),
-            swap=noise.uniform("swap", days, plan.routes, plan.order_width),
-            add=noise.uniform("add", days, len(plan.review_s), plan.routes),
-            loading=noise.normal("loading", days, plan.routes),
+            swap=noise.by_day("uniform", "swap", days, plan.routes, plan.order_width),
+            add=noise.by_day("uniform", "add", days, len(plan.review_s), plan.routes),
+            loading=noise.by_day("normal", "loading", days, plan.routes),
             depot_s=world.depot_habit_s
-            * np.exp(p.depot.habit_sd * noise.normal("sorting", days, p.size.depots)),
+            * np.exp(p.depot.habit_sd * noise.by_day("normal", "sorting", days, p.size.depots)),
             upsets=draw_upsets(p, noise, days),
         )
 
@@ -96,7 +96,7 @@ class Draws:
 def cancelled_after_s(world: World, plan: Plan, noise: Noise, days: int) -> Array:
     """(days, places) how long customers wait before they cancel: a constant hazard, so that waiting teaches nothing."""
     hazard = -np.log1p(-world.parameters.dispatch.cancelled_share) / (24 * HOUR_S)
-    after_s = -np.log1p(-noise.uniform("cancelled", days, len(plan.place_route))) / hazard
+    after_s = -np.log1p(-noise.by_day("uniform", "cancelled", days, len(plan.place_route))) / hazard
     after_s[:, plan.planned :] = np.inf
     return after_s
 
@@ -112,4 +112,4 @@ def congestion_memory(world: World) -> float:
 
 def weather_draws(noise: Noise, days: int = 1) -> Array:
     """(days, 3, 24) standard normals: wetness, wind and temperature by hour."""
-    return noise.normal("weather", days, 3, HOURS)
+    return noise.by_day("normal", "weather", days, 3, HOURS)

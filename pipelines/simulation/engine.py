@@ -83,7 +83,7 @@ class Run:
 def drive_until(run: Run, until_s: float) -> None:
     """Begins every visit that begins before ``until_s``, and drops stops that are cancelled before."""
     state, stops = run.state, run.plan.stops
-    free_s = state.free_s(run.plan).ravel()
+    free_s = state.free_s(run.plan).T.ravel()
     lane = np.flatnonzero(free_s < until_s)
     while lane.size:
         free_s[lane] = _begin(run, lane, free_s[lane])
@@ -102,21 +102,21 @@ def leg_parts(run: Run, day: Array, route: Array, place: Array) -> tuple[Array, 
     half_m = leg_m(world.parameters, plan.place_x_m, plan.place_y_m, before, place) / 2
     half_m = half_m * run.draws.leg[day, place] / plan.route_pace[route]
     rates = run.conditions.rates
-    out_row, out_work = leg_work(world, rates, route, plan.place_zone[before], half_m)
-    in_row, in_work = leg_work(world, rates, route, plan.place_zone[place], half_m)
-    return day * rates.rows + out_row, out_work, day * rates.rows + in_row, in_work
+    out_lane, out_work = leg_work(world, rates, day, route, plan.place_zone[before], half_m)
+    in_lane, in_work = leg_work(world, rates, day, route, plan.place_zone[place], half_m)
+    return out_lane, out_work, in_lane, in_work
 
 
 def _begin(run: Run, lane: Array, free_s: Array) -> Array:
     """Begins the next visit of some vehicles, and gives when each is free again.
 
-    ``lane`` : day times routes plus route.
+    ``lane`` : route times days plus day, so that what lies side by side is asked for together.
     """
     state = run.state
-    day, route = np.divmod(lane, run.plan.routes)
-    at = state.at.ravel()[lane]
+    route, day = np.divmod(lane, run.draws.days)
+    at = state.at[day, route]
     place = state.order[day, route, at]
-    state.at.ravel()[lane] = at + 1
+    state.at[day, route] = at + 1
     next_s = free_s.copy()
     kept = run.draws.cancelled_s[day, place] > free_s
     if not kept.all():
@@ -179,7 +179,7 @@ def _serve(run: Run, day: Array, route: Array, place: Array) -> Array:
     home = run.draws.home[d, s] < plan.home_share[s]
     work = plan.door_s[s] * plan.route_service[r] * lognormal(run.draws.service[d, s], p.service.noise_sd)
     work *= np.where(home, 1.0, p.people.failed_service_share)
-    doors = d * c.rates.rows + c.rates.doors
+    doors = c.rates.lane(d, c.rates.doors)
     done_s[at_door] = c.rates.finish_s(doors, done_s[at_door], work, c.stop_s[d, r], c.resume_s[d, r])
     state.outcome[d, s] = np.where(home, Outcome.COMPLETED, Outcome.FAILED)
     state.done_s[day, place] = done_s

@@ -57,7 +57,7 @@ def _loadings_under_way(run: Run, draws: Draws, noise: Noise) -> Draws:
     so_far_s = run.state.now_s - plan.departure_s - known[:, plan.route_depot]
     with np.errstate(divide="ignore"):
         least = (np.log(np.maximum(so_far_s, 0) / p.loading_s) + p.loading_sd**2 / 2) / p.loading_sd
-    fresh = normal_above(least, noise.uniform("loading left", draws.days, plan.routes))
+    fresh = normal_above(least, noise.by_day("uniform", "loading left", draws.days, plan.routes))
     return replace(draws, loading=np.where(run.state.departed_s < run.state.now_s, run.draws.loading, fresh))
 
 
@@ -80,8 +80,8 @@ def _services_under_way(run: Run, draws: Draws, noise: Noise) -> Draws:
         done = np.log(_served_s(run, route, stop) / usual_s)
     least = np.array([(done - np.log(part)) / sd + sd / 2 for part in (1.0, share)])
     alive = ndtr(-least) * [home, 1 - home]
-    is_home = noise.uniform("home at door", draws.days, len(stop)) < alive[0] / alive.sum(axis=0)
-    left = noise.uniform("service left", draws.days, len(stop))
+    is_home = noise.by_day("uniform", "home at door", draws.days, len(stop)) < alive[0] / alive.sum(axis=0)
+    left = noise.by_day("uniform", "service left", draws.days, len(stop))
     service, homes = draws.service.copy(), draws.home.copy()
     service[:, stop] = normal_above(np.where(is_home, *least), left)
     homes[:, stop] = np.where(is_home, 0.0, 1.0)
@@ -91,6 +91,6 @@ def _services_under_way(run: Run, draws: Draws, noise: Noise) -> Draws:
 def _served_s(run: Run, route: Array, stop: Array) -> Array:
     """Seconds of work done at the doors so far; none during a breakdown."""
     rates, c, now_s = run.conditions.rates, run.conditions, np.full(len(stop), run.state.now_s)
-    door, arrived_s = np.full(len(stop), rates.doors), run.state.arrived_s[0, stop]
+    door, arrived_s = np.full(len(stop), rates.lane(0, rates.doors)), run.state.arrived_s[0, stop]
     stop_s, resume_s = (np.clip(at[0, route], arrived_s, now_s) for at in (c.stop_s, c.resume_s))
     return np.maximum(rates.work(door, arrived_s, now_s) - rates.work(door, stop_s, resume_s), 0.0)

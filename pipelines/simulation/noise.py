@@ -42,6 +42,11 @@ class Noise:
             self._drawn[purpose, shape] = self.generator(purpose).random(shape)
         return self._drawn[purpose, shape]
 
+    def by_day(self, law: str, purpose: str, days: int, *shape: int) -> Array:
+        """(days, *shape) ``normal`` or ``uniform`` draws whose days lie side by side in memory."""
+        drawn: Array = getattr(self, law)(purpose, *shape[::-1], days)
+        return drawn.T
+
     def habits(self, purpose: str, count: int, sd: float) -> Array:
         """Factors around one, evenly from a lognormal, dealt out at random so that no city is odd."""
         even = ndtri((np.arange(count) + 0.5) / count)

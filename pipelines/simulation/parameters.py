@@ -14,7 +14,7 @@ _FILE = Path(__file__).with_name("city.toml")
 
 Range = tuple[float, float]
 
-ZONES_PER_DISTRICT = 3
+ZONES_PER_DISTRICT = 4
 _PERTURBED_SIZE = "demo"
 
 
@@ -41,7 +41,7 @@ class Size:
 
     @property
     def districts(self) -> int:
-        """Blocks of 3 x 3 zones, which share their traffic."""
+        """Blocks of 4 x 4 zones, which share their traffic."""
         return (-(-self.grid // ZONES_PER_DISTRICT)) ** 2
 
 
@@ -87,6 +87,7 @@ class StreetParameters:
 class PeopleParameters:
     pace_sd: float
     courier_service_sd: float
+    away_share: float
     site_service_sd: float
     home_share: Range
     evening_home_gain: float

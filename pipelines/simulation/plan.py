@@ -48,7 +48,7 @@ class Planner:
             half = leg_m(self.world.parameters, self.x_m, self.y_m, before[on], stop) / 2
             reached_s = at_s[on]
             for end in (before[on], stop):
-                row, work = leg_work(self.world, self.usual, routes[on], self.zone[end], half)
+                row, work = leg_work(self.world, self.usual, 0, routes[on], self.zone[end], half)
                 reached_s = self.usual.finish_s(row, reached_s, work, never_s[on], never_s[on])
             arrival_s[stop], travel_s[stop] = reached_s, reached_s - at_s[on]
             at_s[on], before[on] = reached_s + self.service_s[stop], stop
@@ -138,8 +138,7 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
     service_s = orders.usual_service_s * world.vehicle_service[route] * p.plan.service_share
     flow = usual_flow(world, is_weekend(day))
     usual = Rates(np.vstack([flow * p.plan.speed_share, np.ones((2, TICKS))])[None])
-    wave = noise.generator("wave").integers(p.plan.waves, size=routes)
-    departure_s = p.plan.first_departure_h * HOUR_S + wave * p.plan.wave_s
+    departure_s = p.plan.first_departure_h * HOUR_S + world.vehicle_wave * p.plan.wave_s
     late_start_s = p.plan.departure_share * (world.depot_habit_s[depot] + p.depot.loading_s)
     planner = Planner(world, usual, place_x_m, place_y_m, place_zone, service_s)
     tours = [np.arange(a, b) for a, b in pairwise(first)]
@@ -190,11 +189,13 @@ def leg_m(parameters: Parameters, x_m: Array, y_m: Array, start: Array, end: Arr
     return straight_m * parameters.streets.detour + parameters.streets.access_m
 
 
-def leg_work(world: World, rates: Rates, route: Array, zone: Array, metres: Array) -> tuple[Array, Array]:
-    """The row of the rates that a vehicle moves by in a zone, and its work there for some metres."""
+def leg_work(
+    world: World, rates: Rates, day: Array | int, route: Array, zone: Array, metres: Array
+) -> tuple[Array, Array]:
+    """The lane of the rates that a vehicle moves by in a zone, and its work there for some metres."""
     on_road = world.on_road[route]
     row = np.where(on_road, world.zone_district[zone], rates.cycle_paths)
-    return row, metres / np.where(on_road, world.free_flow_mps[zone], world.off_road_mps[route])
+    return rates.lane(day, row), metres / np.where(on_road, world.free_flow_mps[zone], world.off_road_mps[route])
 
 
 def promise_s(
@@ -218,12 +219,14 @@ def service_day_start(parameters: Parameters, day: date) -> datetime:
 
 
 def _roster(world: World, noise: Noise) -> Array:
-    """The courier of each route; -1 for a robot, which has none."""
-    size = world.parameters.size
-    drawn = (
-        noise.generator("roster").permutation(max(size.couriers, size.routes))[: size.routes] % size.couriers
-    )
-    return np.where(np.array(world.vehicle_type) == ROBOT, -1, drawn)
+    """The courier of each route, mostly the one of the beat; -1 for a robot, which has none."""
+    size, crewed = world.parameters.size, np.flatnonzero(np.array(world.vehicle_type) != ROBOT)
+    courier = np.full(size.routes, -1)
+    courier[crewed] = np.arange(len(crewed))
+    away = crewed[noise.uniform("away", len(crewed)) < world.parameters.people.away_share]
+    spare = np.concatenate([courier[away], np.arange(len(crewed), size.couriers)])
+    courier[away] = noise.generator("roster").permutation(spare)[: len(away)]
+    return courier
 
 
 def _neighbours(world: World) -> Array:

@@ -17,6 +17,8 @@ from pipelines.simulation.world import World
 class State:
     """Times are inf until they are known; what has begun is worked out to its end, also beyond now.
 
+    The days lie side by side in memory, since they are asked for together.
+
     left_s, middle_s, arrived_s, done_s, came_from, outcome, route : (days, places)
     joined_s : (days, stops), when a stop joined the day
     departed_s, slip_s, under_way, at, end : (days, routes); ``at`` is the next place in ``order``
@@ -70,7 +72,7 @@ class State:
     def spread(self, days: int) -> State:
         """The state of one day, for each of many days."""
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "now_s"}
-        return State(now_s=self.now_s, **{name: np.repeat(a, days, axis=0) for name, a in columns.items()})
+        return State(now_s=self.now_s, **{name: np.repeat(a.T, days, axis=-1).T for name, a in columns.items()})
 
     def free_s(self, plan: Plan) -> Array:
         """(days, routes) when each vehicle is free for its next place; never where it has none."""

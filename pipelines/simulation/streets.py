@@ -26,12 +26,18 @@ class Rates:
 
     def __init__(self, rate: Array, first_tick: int = 0) -> None:
         """``rate`` : (days, rows, ticks) float, positive; the first and the last tick last for ever."""
-        self.rate, self.start_s = rate, DAWN_S + first_tick * TICK_S
-        days, self.rows, self.ticks = rate.shape
-        done = np.zeros((days, self.rows, self.ticks + 1))
-        np.cumsum(rate, axis=2, out=done[:, :, 1:])
+        self.start_s = DAWN_S + first_tick * TICK_S
+        self.days, self.rows, self.ticks = rate.shape
+        by_day = np.zeros((self.rows, self.ticks + 1, self.days))
+        by_day[:, :-1] = rate.transpose(1, 2, 0)
+        done = np.zeros_like(by_day)
+        np.cumsum(by_day[:, :-1], axis=1, out=done[:, 1:])
         done *= TICK_S
-        self._rate, self._done = rate.ravel(), done.ravel()
+        self._rate, self._done = by_day.ravel(), done.ravel()
+
+    def lane(self, day: Array | int, row: Array | int) -> Array:
+        """Where the rates of a row on a day begin; the days lie side by side, as they are asked for together."""
+        return np.asarray(row) * ((self.ticks + 1) * self.days) + day
 
     @property
     def doors(self) -> int:
@@ -44,7 +50,7 @@ class Rates:
     def finish_s(self, lane: Array, start_s: Array, work: Array, stop_s: Array, resume_s: Array) -> Array:
         """When work is finished that starts at ``start_s``, if none is done from ``stop_s`` to ``resume_s``.
 
-        ``lane`` : day times ``rows`` plus row.
+        Each array is (visits,); ``lane`` as of ``lane(day, row)``.
         """
         end_s = self._finish_s(lane, start_s, work)
         held = np.flatnonzero((end_s > stop_s) & (start_s < resume_s))
@@ -60,24 +66,25 @@ class Rates:
 
     def at(self, lane: Array, at_s: Array) -> Array:
         """Work per second at an instant."""
-        return self._rate[lane * self.ticks + self._tick(at_s)]
+        return self._rate[lane + self._tick(at_s) * self.days]
 
     def _finish_s(self, lane: Array, start_s: Array, work: Array) -> Array:
-        entry = lane * self.ticks + self._tick(start_s)
-        target = self._done_by(lane, start_s) + work
-        last = (lane + 1) * self.ticks - 1
-        behind = np.flatnonzero((self._done[entry + lane + 1] < target) & (entry < last))
+        days, last = self.days, self.ticks - 1
+        tick = self._tick(start_s)
+        entry = lane + tick * days
+        target = self._done[entry] + self._rate[entry] * (start_s - self.start_s - tick * TICK_S) + work
+        behind = np.flatnonzero((self._done[entry + days] < target) & (tick < last))
         while behind.size:
-            entry[behind] += 1
-            ahead, of = entry[behind], lane[behind]
-            behind = behind[(self._done[ahead + of + 1] < target[behind]) & (ahead < last[behind])]
-        tick_s = self.start_s + (entry - lane * self.ticks) * TICK_S
-        return np.maximum(start_s, tick_s + (target - self._done[entry + lane]) / self._rate[entry])
+            tick[behind] += 1
+            entry[behind] += days
+            behind = behind[(self._done[entry[behind] + days] < target[behind]) & (tick[behind] < last)]
+        at_s = self.start_s + tick * TICK_S + (target - self._done[entry]) / self._rate[entry]
+        return np.maximum(start_s, at_s)
 
     def _done_by(self, lane: Array, at_s: Array) -> Array:
         tick = self._tick(at_s)
-        entry = lane * self.ticks + tick
-        return self._done[entry + lane] + self._rate[entry] * (at_s - self.start_s - tick * TICK_S)
+        entry = lane + tick * self.days
+        return self._done[entry] + self._rate[entry] * (at_s - self.start_s - tick * TICK_S)
 
     def _tick(self, at_s: Array) -> Array:
         return np.clip((at_s - self.start_s) / TICK_S, 0, self.ticks - 1).astype(int)

@@ -45,6 +45,7 @@ class World:
     on_road: Array
     off_road_mps: Array
     vehicle_service: Array
+    vehicle_wave: Array
     depot_ids: tuple[str, ...]
     depot_x_m: Array
     depot_y_m: Array
@@ -93,6 +94,7 @@ class World:
             on_road=np.array([vehicle[name].on_road for name in types]),
             off_road_mps=np.array([vehicle[name].speed_mps for name in types]),
             vehicle_service=np.array([vehicle[name].service_share for name in types]),
+            vehicle_wave=np.floor(parameters.plan.waves * noise.uniform("wave", size.routes)).astype(int),
             depot_ids=_ids("D", size.depots, 1),
             depot_x_m=depot_xy[0],
             depot_y_m=depot_xy[1],

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
+from types import UnionType
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,18 @@ from pipelines.sources.shape import known_timezone
 from pipelines.sources.units import convert
 
 _ORIGINS = ("from", "template", "value", "rank_by")
-_KEYS = {*_ORIGINS, "unit", "timezone", "format", "year", "replace", "within"}
+_TYPES: dict[str, type | UnionType] = {
+    "from": str,
+    "template": str,
+    "value": str | int | float | bool,
+    "rank_by": list,
+    "within": list,
+    "unit": str,
+    "timezone": str,
+    "format": str,
+    "year": int,
+    "replace": dict,
+}
 _POLARS: dict[Dtype, type[pl.DataType]] = {
     Dtype.STRING: pl.String,
     Dtype.INTEGER: pl.Int64,
@@ -52,7 +64,7 @@ class ColumnRule:
         if self.source is None:
             given = pl.Series(name, [self.value] * rows.height)
         else:
-            require(rows, [self.source], file)
+            self._require_flat(rows, [self.source], file)
             given = rows[self.source]
         if self.replace:
             given = given.cast(pl.String).replace(self.replace)
@@ -65,10 +77,17 @@ class ColumnRule:
 
     def _filled(self, rows: pl.DataFrame, file: Path) -> pl.Expr:
         assert self.template is not None
-        parts = [(text, name) for text, name, _, _ in Formatter().parse(self.template)]
-        require(rows, [name for _, name in parts if name], file)
+        parts = _parts(self.template, self.where)
+        self._require_flat(rows, [name for _, name in parts if name], file)
         pieces = [piece for text, name in parts for piece in _pieces(text, name)]
         return pl.concat_str(pieces)
+
+    def _require_flat(self, rows: pl.DataFrame, names: list[str], file: Path) -> None:
+        require(rows, names, file)
+        nested = [name for name in names if rows.schema[name].is_nested()]
+        if nested:
+            what = f"column {nested[0]!r} holds objects or lists"
+            raise SourceError(what, where=f"{file}: {self.where}", next_step="give a flat column")
 
     def _typed(self, given: pl.Series, file: Path, unreadable: Counter[str]) -> pl.Series:
         if self.column.dtype is Dtype.TIMESTAMP:
@@ -106,10 +125,7 @@ def column_rule(column: Column, given: Any, where: str, timezone: str | None, ye
             where=where,
             next_step=f"give a source column, or one of {', '.join(_ORIGINS)}",
         )
-    unknown = sorted(set(entry) - _KEYS)
-    if unknown:
-        what = f"unknown keys: {', '.join(unknown)}"
-        raise SourceError(what, where=where, next_step=f"known are {', '.join(sorted(_KEYS))}")
+    _refuse_types(entry, where)
     rule = ColumnRule(
         column=column,
         where=where,
@@ -128,6 +144,17 @@ def column_rule(column: Column, given: Any, where: str, timezone: str | None, ye
     return rule
 
 
+def _refuse_types(entry: dict[str, Any], where: str) -> None:
+    unknown = sorted(set(entry) - set(_TYPES))
+    if unknown:
+        what = f"unknown keys: {', '.join(unknown)}"
+        raise SourceError(what, where=where, next_step=f"known are {', '.join(sorted(_TYPES))}")
+    for key, value in entry.items():
+        names = value if isinstance(value, list) else []
+        if not isinstance(value, _TYPES[key]) or not all(isinstance(name, str) for name in names):
+            raise SourceError(f"{key} is {value!r:.60}, of another type", where=where, next_step="correct it")
+
+
 def _refuse_misfits(rule: ColumnRule, origin: str) -> None:
     if rule.timezone is not None:
         known_timezone(rule.timezone, rule.where)
@@ -142,6 +169,18 @@ def _refuse_misfits(rule: ColumnRule, origin: str) -> None:
     if origin == "rank_by" and rule.column.dtype is not Dtype.INTEGER:
         what = f"a rank is a whole number, and the column is a {rule.column.dtype.value}"
         raise SourceError(what, where=rule.where, next_step="give from instead")
+
+
+def _parts(template: str, where: str) -> list[tuple[str, str | None]]:
+    """Each piece of plain text with the column that follows it."""
+    try:
+        parts = [(text, name) for text, name, _, _ in Formatter().parse(template)]
+    except ValueError as error:
+        raise SourceError(f"template {template!r}: {error}", where=where, next_step="correct it") from error
+    if any(name == "" for _, name in parts):
+        what = f"template {template!r} has braces without a column"
+        raise SourceError(what, where=where, next_step='write "{column}"')
+    return parts
 
 
 def _pieces(text: str, name: str | None) -> list[pl.Expr]:

@@ -129,7 +129,7 @@ def _earlier_legs(corridors: pl.DataFrame) -> pl.DataFrame:
 
 
 def _minutes(name: str) -> pl.Expr:
-    return pl.duration(microseconds=(pl.col(name) * 60_000_000).round().cast(pl.Int64))
+    return pl.duration(microseconds=(pl.col(name) * 60_000_000).round().cast(pl.Int64, strict=False))
 
 
 def _canonical(legs: pl.DataFrame) -> dict[str, pa.Table]:

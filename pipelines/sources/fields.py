@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,18 +26,36 @@ def number(value: object, name: str, where: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SourceError(f"{name} is {value!r:.40}, not a number", where=where, next_step=_NEXT)
-    return float(value)
+    if not math.isfinite(found := _float(value)):
+        raise SourceError(f"{name} is {value!r:.40}, not a finite number", where=where, next_step=_NEXT)
+    return found
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def text(value: object, name: str, where: str) -> str | None:
+    """An id or a word; absent is None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise SourceError(f"{name} is {value!r:.40}, not text", where=where, next_step=_NEXT)
+    return str(value)
 
 
 def instant(value: object, name: str, where: str) -> datetime:
     """RFC 3339 text with a zone as an instant."""
     try:
         found = datetime.fromisoformat(str(value))
-    except ValueError as error:
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise SourceError(f"{name} is {value!r:.40}, not a time", where=where, next_step=_NEXT) from error
-    if found.tzinfo is None:
-        raise SourceError(f"{name} {value!r:.40} has no time zone", where=where, next_step=_NEXT)
-    return found.astimezone(UTC)
+    raise SourceError(f"{name} {value!r:.40} has no time zone", where=where, next_step=_NEXT)
 
 
 def epoch_ms(value: object, name: str, where: str) -> datetime | None:

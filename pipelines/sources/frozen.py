@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
+from data_contracts.errors import SourceError
 from data_contracts.tables import TABLES, Dtype
 
 Tables = Mapping[str, pa.Table]
@@ -21,7 +22,7 @@ OUTCOMES = ("arrived", "completed", "failed", "skipped")
 
 def sealed(tables: Tables) -> dict[str, pa.Table]:
     """Tables whose outcomes become known together, at the first midnight UTC after everything else."""
-    latest = max(instant for frame in _frames(tables).values() for instant in _latest(frame))
+    latest = _latest(tables)
     closed_at = latest.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return _with_outcomes_known(tables, pl.lit(closed_at, pl.Datetime("us", "UTC")))
 
@@ -33,19 +34,19 @@ def opened(tables: Tables) -> dict[str, pa.Table]:
 
 def moved_before(tables: Tables, instant: datetime) -> dict[str, pa.Table]:
     """Tables as many whole weeks earlier as it takes for all of them to be known before an instant."""
-    frames = _frames(tables)
-    latest = max(value for frame in frames.values() for value in _latest(frame))
-    weeks = max(0, (latest - instant) // timedelta(weeks=1) + 1)
+    weeks = max(0, (_latest(tables) - instant) // timedelta(weeks=1) + 1)
+    frames = {name: pl.DataFrame(table) for name, table in tables.items()}
     return {name: _earlier(name, frame, timedelta(weeks=weeks)).to_arrow() for name, frame in frames.items()}
 
 
-def _frames(tables: Tables) -> dict[str, pl.DataFrame]:
-    return {name: pl.DataFrame(table) for name, table in tables.items()}
-
-
-def _latest(frame: pl.DataFrame) -> list[datetime]:
-    found = [frame[name].max() for name in ("occurred_at", "received_at")]
-    return [value for value in found if isinstance(value, datetime)]
+def _latest(tables: Tables) -> datetime:
+    """The last instant at which anything happened or was known."""
+    columns = [pl.Series(t[name]) for t in tables.values() for name in ("occurred_at", "received_at")]
+    instants = [last for column in columns if isinstance(last := column.max(), datetime)]
+    if not instants:
+        what = "not one row has a time that can be read"
+        raise SourceError(what, where=", ".join(tables), next_step="name files in the published format")
+    return max(instants)
 
 
 def _with_outcomes_known(tables: Tables, at: pl.Expr) -> dict[str, pa.Table]:

@@ -71,9 +71,13 @@ def _trips(file: Path, excluded: Counter[str]) -> pl.DataFrame:
     trips = raw.select(pl.col(name).cast(dtype, strict=False) for name, dtype in COLUMNS.items())
     if trips.is_empty():
         raise SourceError("holds no rows", where=str(file), next_step="fetch it again")
+    trips = trips.with_columns(
+        picked_up_at=utc(pl.col("lpep_pickup_datetime"), TIMEZONE),
+        dropped_off_at=utc(pl.col("lpep_dropoff_datetime"), TIMEZONE),
+    )
     month = trips["lpep_pickup_datetime"].dt.truncate("1mo").drop_nulls().mode().min()
     inside = pl.col("lpep_pickup_datetime").dt.truncate("1mo") == month
-    minutes = (pl.col("lpep_dropoff_datetime") - pl.col("lpep_pickup_datetime")).dt.total_seconds() / 60
+    minutes = (pl.col("dropped_off_at") - pl.col("picked_up_at")).dt.total_seconds() / 60
     in_range = minutes.is_between(SHORTEST_MIN, LONGEST_MIN)
     excluded["outside_month"] += trips.filter(~inside).height
     excluded["duration_out_of_range"] += trips.filter(inside & ~in_range).height
@@ -91,8 +95,6 @@ def _canonical(trips: pl.DataFrame) -> dict[str, pa.Table]:
             (pl.col("lpep_dropoff_datetime") - pl.col("lpep_pickup_datetime")).dt.total_seconds(),
             pl.int_range(pl.len()).over(identity),
         ),
-        picked_up_at=utc(pl.col("lpep_pickup_datetime"), TIMEZONE),
-        dropped_off_at=utc(pl.col("lpep_dropoff_datetime"), TIMEZONE),
         service_date=pl.col("lpep_pickup_datetime").dt.strftime("%Y-%m-%d"),
     )
     known = {"occurred_at": pl.col("picked_up_at"), "received_at": pl.col("picked_up_at")}

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from data_contracts.errors import SourceError
-from pipelines.sources.fields import epoch_ms, number, required
+from pipelines.sources.fields import epoch_ms, number, required, text
 from pipelines.sources.reading import Columns, json_objects
 from pipelines.sources.shape import fit, grid_zone, known_timezone, stop_event
 from pipelines.sources.source import Loaded, files
@@ -27,7 +27,7 @@ SCHEMA: Columns = {
     "task": pl.String,
     "worker": pl.String,
     "created_at": _TIME,
-    "modified_ms": pl.Int64,
+    "modified_at": _TIME,
     "opens_at": _TIME,
     "closes_at": _TIME,
     "lat": pl.Float64,
@@ -82,28 +82,34 @@ def _task(task: Mapping[str, Any], where: str) -> tuple[object, ...]:
     done = _object(task, "completionDetails")
     place = _object(task, "destination")
     lat, lon = _position(place, where)
-    success = {True: "completed", False: "failed"}.get(done.get("success"))  # type: ignore[arg-type]
     recipients = task.get("recipients")
     first = recipients[0] if isinstance(recipients, list) and recipients else None
-    modified = task.get("timeLastModified", task.get("timeCreated"))
+    created_at = epoch_ms(required(task, "timeCreated", where), "timeCreated", where)
+    modified_at = epoch_ms(task.get("timeLastModified"), "timeLastModified", where) or created_at
     return (
-        str(required(task, "id", where)),
-        str(task["worker"]),
-        epoch_ms(required(task, "timeCreated", where), "timeCreated", where),
-        int(number(modified, "timeLastModified", where) or 0),
+        text(required(task, "id", where), "id", where),
+        text(task["worker"], "worker", where),
+        created_at,
+        modified_at,
         epoch_ms(task.get("completeAfter"), "completeAfter", where),
         epoch_ms(task.get("completeBefore"), "completeBefore", where),
         lat,
         lon,
-        place.get("id"),
-        first.get("id") if isinstance(first, dict) else first,
+        text(place.get("id"), "destination.id", where),
+        text(first.get("id") if isinstance(first, dict) else first, "recipients[0].id", where),
         number(task.get("quantity"), "quantity", where) or None,
         number(task.get("serviceTime"), "serviceTime", where),
         next(_times(done, "start", where), None),
         next(_times(done, "arrival", where), None),
         epoch_ms(done.get("time"), "completionDetails.time", where),
-        success if task.get("state") == COMPLETED_STATE else None,
+        _outcome(task, done),
     )
+
+
+def _outcome(task: Mapping[str, Any], done: Mapping[str, Any]) -> str | None:
+    if task.get("state") != COMPLETED_STATE or done.get("success") is None:
+        return None
+    return "completed" if done["success"] is True else "failed"
 
 
 def _object(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -171,10 +177,10 @@ def _stops(tasks: pl.DataFrame) -> pl.DataFrame:
         "site_id",
         "customer_id",
         "parcels",
-        event_id=pl.format("onfleet:{}:{}", "task", "modified_ms"),
+        event_id=pl.format("onfleet:{}:{}", "task", pl.col("modified_at").dt.epoch("ms")),
         occurred_at=pl.col("created_at"),
         received_at=pl.col("created_at"),
-        plan_version=pl.col("modified_ms"),
+        plan_version=pl.col("modified_at").dt.epoch("ms"),
         zone_id=pl.coalesce(grid_zone(pl.col("lat"), pl.col("lon")), pl.lit("unknown")),
         promised_start_at=pl.col("opens_at"),
         promised_end_at=pl.col("closes_at"),

@@ -126,7 +126,8 @@ def _cast(frame: pl.DataFrame, name: str, dtype: pl.DataType | type[pl.DataType]
         column = column.str.strip_chars()
         column = pl.when(column != "").then(column)
         if dtype == pl.Float64:
-            return column.cast(pl.Float64, strict=False).fill_nan(None).alias(name)
+            number = column.cast(pl.Float64, strict=False)
+            return pl.when(number.is_finite()).then(number).alias(name)
         if dtype == pl.Int64:
             number = column.cast(pl.Float64, strict=False)
             return (pl.when(number == number.floor()).then(number).cast(pl.Int64, strict=False)).alias(name)

@@ -96,7 +96,7 @@ def _dated(orders: pl.DataFrame) -> pl.DataFrame:
     drawn = pl.Series("drawn_us", [_hashed(order or "") % 1_000_000 for order in orders["Order No"]])
     apart = pl.duration(microseconds=pl.col("drawn_us"))
     picked_up = _clock("Pickup", pl.col("Pickup - Weekday (Mo = 1)") - 1) + apart
-    label = pl.duration(microseconds=(pl.col(_LABEL) * 1_000_000).cast(pl.Int64))
+    label = pl.duration(microseconds=(pl.col(_LABEL) * 1_000_000).cast(pl.Int64, strict=False))
     return (
         orders.with_columns(drawn)
         .with_columns(

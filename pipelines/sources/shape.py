@@ -40,7 +40,7 @@ def known_timezone(name: str, where: str) -> str:
 
 def grid_zone(lat: pl.Expr, lon: pl.Expr) -> pl.Expr:
     """A zone for a place that has none: its cell in a grid of ``CELL_DEG``; null without a position."""
-    north, east = ((place / CELL_DEG).floor().cast(pl.Int64) for place in (lat, lon))
+    north, east = ((place / CELL_DEG).floor().cast(pl.Int64, strict=False) for place in (lat, lon))
     return pl.when(north.is_not_null() & east.is_not_null()).then(pl.format("grid:{}:{}", north, east))
 
 

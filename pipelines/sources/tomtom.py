@@ -17,7 +17,7 @@ import polars as pl
 from data_contracts.errors import SourceError
 from data_contracts.events import deterministic_event_id
 from data_contracts.tables import TRAFFIC
-from pipelines.sources.fields import instant, number, required
+from pipelines.sources.fields import instant, number, required, text
 from pipelines.sources.reading import Columns, json_objects
 from pipelines.sources.shape import fit, grid_zone_of
 from pipelines.sources.source import Loaded, files
@@ -60,7 +60,7 @@ def _traffic(answer: Mapping[str, Any], received_at: datetime | None, where: str
     if not isinstance(segment, dict):
         raise SourceError("flowSegmentData is not an object", where=where, next_step="fetch it again")
     at = _fetched_at(answer, received_at, where)
-    zone_id = str(answer.get("zone_id") or _zone(segment, where))
+    zone_id = text(answer.get("zone_id"), "zone_id", where) or _zone(segment, where)
     closed = segment.get("roadClosure") is True
     return (
         deterministic_event_id(TRAFFIC, (zone_id, at)),

@@ -12,7 +12,7 @@ import polars as pl
 
 from data_contracts.events import deterministic_event_id
 from data_contracts.tables import PINGS
-from pipelines.sources.fields import instant, number, required
+from pipelines.sources.fields import instant, number, required, text
 from pipelines.sources.reading import Columns, json_objects
 from pipelines.sources.shape import fit
 from pipelines.sources.source import Loaded, files
@@ -56,10 +56,10 @@ PING_SCHEMA: Columns = {
 def _ping(position: Mapping[str, Any], received_at: datetime | None, where: str) -> tuple[object, ...]:
     occurred_at = instant(required(position, "fixTime", where), "fixTime", where)
     received = position.get("serverTime")
-    vehicle_id = str(required(position, "deviceId", where))
+    vehicle_id = text(required(position, "deviceId", where), "deviceId", where)
     speed_kn = number(position.get("speed"), "speed", where)
     return (
-        f"traccar:{position['id']}"
+        f"traccar:{text(position['id'], 'id', where)}"
         if position.get("id")
         else deterministic_event_id(PINGS, (vehicle_id, occurred_at)),
         occurred_at,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from data_contracts.errors import SourceError
+from data_contracts.quarantine import coerce, split
+from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from pipelines.land import land
 from pipelines.sources.delhivery import Delhivery
@@ -143,6 +147,76 @@ def test_a_wrong_field_is_named(feed: Feed, change: dict[str, object], told: str
     (tmp_path / "input.json").write_text(json.dumps(message | change))
     with pytest.raises(SourceError, match=told):
         feed.load([tmp_path / "input.json"], NOON)
+
+
+def places(body: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where each value of a JSON document stands."""
+    yield place
+    items = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    for key, value in items:
+        yield from places(value, (*place, key))
+
+
+def replaced(body: Any, place: tuple[Any, ...], value: object) -> Any:
+    if not place:
+        return value
+    changed = body.copy()
+    changed[place[0]] = replaced(body[place[0]], place[1:], value)
+    return changed
+
+
+@feeds
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        None,
+        True,
+        -1,
+        10**30,
+        float("nan"),
+        float("inf"),
+        "",
+        "x" * 2000,
+        [],
+        {},
+        [1],
+        "0001-01-01T00:00:00+14:00",
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_a_hostile_value_anywhere_is_refused_or_fits_the_contract(
+    feed: Feed, hostile: object, tmp_path: Path
+) -> None:
+    body = json.loads((GOLDEN / feed.name / "input.json").read_text())
+    for place in places(body):
+        (tmp_path / "input.json").write_text(json.dumps(replaced(body, place, hostile)))
+        try:
+            loaded = feed.load([tmp_path / "input.json"], NOON)
+        except SourceError:
+            continue
+        for name, rows in loaded.tables.items():
+            table, coerced = TABLES[name], coerce(TABLES[name], rows)
+            parts = split(table, coerced)
+            assert parts.good.num_rows + parts.bad.num_rows + parts.duplicates == rows.num_rows
+
+
+@named
+@pytest.mark.parametrize(
+    "hostile", ["", "nan", "inf", "1e400", "1899-01-01 00:00:00", "25:00:00", "-1", "x" * 3000]
+)
+def test_a_hostile_cell_is_refused_or_fits_the_contract(
+    adapter: Source, hostile: str, tmp_path: Path
+) -> None:
+    rows = rows_of(adapter).with_row_index("row")
+    for column in rows.columns[1:]:
+        cell = pl.when(pl.col("row") == 0).then(pl.lit(hostile)).otherwise(column)
+        rows.with_columns(cell.alias(column)).drop("row").write_csv(tmp_path / "input.csv")
+        try:
+            loaded = adapter.load([tmp_path / "input.csv"])
+        except SourceError:
+            continue
+        for name, table in loaded.tables.items():
+            split(TABLES[name], coerce(TABLES[name], table))
 
 
 def test_tomtom_needs_to_be_told_when_it_was_fetched(tmp_path: Path) -> None:
