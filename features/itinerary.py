@@ -241,6 +241,14 @@ class RouteBook:
         """Routes that still have a stop to reach."""
         return [route_id for route_id, route in self._routes.items() if route.remaining()]
 
+    def heard_since(self, instant_us: int) -> list[str]:
+        """Routes that still have a stop to reach, or of which something was heard from an instant on."""
+        return [
+            route_id
+            for route_id, route in self._routes.items()
+            if route.remaining() or route.waiting or route.progress.known_us >= instant_us
+        ]
+
     def route(self, route_id: str) -> Route | None:
         return self._routes.get(route_id)
 

@@ -55,6 +55,18 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.stop_ids)
 
+    @classmethod
+    def concat(cls, parts: Sequence[Vectors]) -> Vectors:
+        """Rows of several sets, one after the other."""
+        return cls(
+            [stop_id for part in parts for stop_id in part.stop_ids],
+            [route_id for part in parts for route_id in part.route_ids],
+            np.concatenate([part.as_of_us for part in parts]),
+            np.concatenate([part.matrix for part in parts]),
+            np.concatenate([part.base_s for part in parts]),
+            {feed: np.concatenate([part.ages_s[feed] for part in parts]) for feed in FEEDS},
+        )
+
     def take(self, rows: NDArray[np.int64]) -> Vectors:
         """Some of the rows."""
         return Vectors(

@@ -142,8 +142,9 @@ def features_build(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     place = Workspace(workspace)
     with steps("building features", 5) as tell:
         tell("reading landed rows")
-        features = build_features(place, landed_history(place), tell)
-        write_state(place, features)
+        ordered = landed_history(place)
+        features = build_features(place, ordered, tell)
+        write_state(place, features, ordered)
     count = sum(len(rows) for rows in features.latest.values())
     console.print(f"feature versions in {place.features}; {count:,} entities have one")
 

@@ -78,7 +78,7 @@ def prepare(workspace: Workspace, scenario: Scenario, say: Say) -> tuple[Trained
         land(workspace, _joined([tables for _, tables in batch]), batch[0][0].isoformat())
     ordered = landed_history(workspace)
     features = build_features(workspace, ordered, say)
-    write_state(workspace, features)
+    write_state(workspace, features, ordered)
     say("Feast materialization")
     materialize(workspace, ordered)
     trained = train_challenger(workspace, ordered, say=say)

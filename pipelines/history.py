@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from features import feast_repo
 from features.backfill import backfill, in_log_order, write_versions
 from features.live import LiveFeatures
 from pipelines.land import read_landed
+from serving.seed import HEAD_KEY
 
 Say = Callable[[str], None]
 Frames = Mapping[str, pl.DataFrame]
@@ -23,6 +25,8 @@ STATE_SCHEMA = pa.schema(
     [pa.field("view", pa.string()), pa.field("key", pa.string()), pa.field("body", pa.binary())]
 )
 ROUTE_STATE = "route"
+#: An engine keeps a silent route this long; late events of it still teach.
+KEEP_ROUTES_US = 36 * 3_600_000_000
 
 
 def landed_history(workspace: Workspace) -> dict[str, pl.DataFrame]:
@@ -56,20 +60,29 @@ def build_features(workspace: Workspace, ordered: Frames, say: Say | None = None
     return features
 
 
+def history_end(ordered: Frames) -> tuple[int, int]:
+    """The last sequence number and instant of a history, zero where it is empty."""
+    ends = [(frame["seq"].max(), frame["received_at"].max()) for frame in ordered.values() if len(frame)]
+    return max(((int(seq), int(at)) for seq, at in ends), default=(0, 0))  # type: ignore[arg-type]
+
+
 def materialize(workspace: Workspace, ordered: Frames) -> datetime:
     """Publish the last version of every entity to the online store; give the instant that it speaks of."""
-    last_us = max(int(frame["received_at"].max()) for frame in ordered.values())  # type: ignore[arg-type]
+    _, last_us = history_end(ordered)
     until = datetime.fromtimestamp(last_us / 1e6, tz=UTC)
     feast_repo.materialize(feast_repo.open_store(workspace), until)
     return until
 
 
-def write_state(workspace: Workspace, features: LiveFeatures) -> None:
-    """Feature state, and the routes that are still under way."""
+def write_state(workspace: Workspace, features: LiveFeatures, ordered: Frames) -> None:
+    """Feature state, the routes of which something may still be heard, and where the history ends."""
+    seq, last_us = history_end(ordered)
     rows = list(features.dump())
-    rows += [(ROUTE_STATE, route_id, features.book.dump(route_id)) for route_id in features.book.route_ids()]
+    routes = features.book.heard_since(last_us - KEEP_ROUTES_US)
+    rows += [(ROUTE_STATE, route_id, features.book.dump(route_id)) for route_id in routes]
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    table = pa.table([pa.array(column) for column in columns], schema=STATE_SCHEMA)
+    schema = STATE_SCHEMA.with_metadata({HEAD_KEY: orjson.dumps([seq, last_us])})
+    table = pa.table([pa.array(column) for column in columns], schema=schema)
     staged = workspace.state.with_suffix(".tmp")
     pq.write_table(table, staged)
     staged.replace(workspace.state)

@@ -134,7 +134,7 @@ def _judge(
     else:
         incumbent = DeliveryForecaster.load(workspace.models / champion)
         theirs, name = incumbent.forecast(test.vectors).quantiles_s, f"version {champion}"
-    return compare(test.arrival_s, ours, theirs, test.days, incumbent=name, refresh=refresh)
+    return compare(test.arrival_s, ours, theirs, test.clusters, incumbent=name, refresh=refresh)
 
 
 def data_hash(ordered: Mapping[str, pl.DataFrame]) -> str:

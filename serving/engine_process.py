@@ -23,7 +23,7 @@ from serving.engine import Engine
 from serving.log import Clock, EventLog, NewEvent
 from serving.models import ChampionWatcher, ModelShelf
 from serving.ops import OpsStore
-from serving.seed import seed
+from serving.seed import open_log, seed
 from serving.settings import ServiceSettings, load_settings
 
 log = structlog.get_logger(__name__)
@@ -67,11 +67,11 @@ class HandOver:
 
 def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) -> None:
     """Apply the log until told to stop."""
-    event_log = EventLog(workspace.log, settings.clock)
+    event_log = open_log(workspace, settings.clock)
     shelf = ModelShelf(workspace)
     online = OnlineWriter(workspace.online)
     ops = OpsStore(workspace.ops)
-    seed(ops, workspace)
+    seed(ops, workspace, event_log.origin)
     engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine)
     hand_over = HandOver(event_log, ChampionWatcher(workspace, shelf), settings.model_poll_s)
     ticker = Ticker(event_log, settings.engine.cadence.tick_s) if settings.clock is Clock.WALL else None

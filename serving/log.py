@@ -1,7 +1,9 @@
 """The event log: everything that happens, in the order in which it became known.
 
 An event is on disk before its verdict is given. The instant of reception is stamped inside the append, so
-that it never goes back and never lags the order of the log.
+that it never goes back and never lags the order of the log. A log goes on from the history that came before
+it: its first record follows the history's last, in sequence and in time. What follows a tick was received
+later than the tick, so that what a tick could know is what had been received by then.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from data_contracts.record import Record
+from data_contracts.record import TICK, Record
 from serving.database import connect, immediate, statements
 from serving.times import wall_now_us
 
@@ -50,7 +52,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of the log: the last sequence number and instant, zero while it is empty."""
+    """The end of a log or history: the last sequence number and instant, zero while it is empty."""
 
     seq: int = 0
     received_us: int = 0
@@ -59,24 +61,33 @@ class Head:
 class EventLog:
     """Append-only, idempotent by ``event_id``; any number of processes may append at once."""
 
-    def __init__(self, path: Path, clock: Clock, now_us: Callable[[], int] = wall_now_us) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        now_us: Callable[[], int] = wall_now_us,
+        *,
+        history: Head | None = None,
+    ) -> None:
+        """Open a log; a new one goes on from the end of ``history``."""
         self.clock = Clock(clock)
         self._now_us = now_us
         self._sql = statements("log")
         self._connection = connect(path, synchronous="FULL", schema=self._sql["schema"])
         self._lock = threading.Lock()
+        self.origin = self._begin(history or Head())
 
     def append(self, events: Sequence[NewEvent]) -> list[Verdict]:
         """Store the events in one transaction, on disk before the verdicts return."""
         with self._lock, immediate(self._connection) as tx:
-            last_us = self._head().received_us
+            floor_us = self._floor_us()
             verdicts = []
             for event in events:
-                received_us = self._stamp(event, last_us)
+                received_us = self._stamp(event, floor_us)
                 row = (received_us, event.type, event.event_id, orjson.dumps(event.body))
                 stored = tx.execute(self._sql["append"], row).rowcount == 1
                 verdicts.append(Verdict.ACCEPTED if stored else Verdict.DUPLICATE)
-                last_us = received_us if stored else last_us
+                floor_us = self._after(received_us, event.type) if stored else floor_us
             return verdicts
 
     def read(self, after_seq: int, limit: int) -> list[Record]:
@@ -102,9 +113,28 @@ class EventLog:
 
     def _head(self) -> Head:
         row = self._connection.execute(self._sql["head"]).fetchone()
-        return Head(*row) if row else Head()
+        return Head(*row[:2]) if row else self.origin
 
-    def _stamp(self, event: NewEvent, last_us: int) -> int:
+    def _begin(self, history: Head) -> Head:
+        """Where this log goes on from; settled once, by whoever opens it first."""
+        known = self._connection.execute(self._sql["origin"]).fetchone()
+        if known is None and history.seq:
+            with immediate(self._connection) as tx:
+                if tx.execute(self._sql["save_origin"], (history.seq, history.received_us)).rowcount == 1:
+                    tx.execute(self._sql["start_sequence"], (history.seq,))
+            known = self._connection.execute(self._sql["origin"]).fetchone()
+        return Head(*known) if known else Head()
+
+    def _floor_us(self) -> int:
+        """The earliest instant that the next record may bear."""
+        row = self._connection.execute(self._sql["head"]).fetchone()
+        return self._after(*row[1:]) if row else self.origin.received_us
+
+    def _after(self, received_us: int, type_: str) -> int:
+        strictly = self.clock is Clock.WALL or type_ == TICK
+        return received_us + 1 if strictly else received_us
+
+    def _stamp(self, event: NewEvent, floor_us: int) -> int:
         if self.clock is Clock.WALL:
-            return max(self._now_us(), last_us + 1)
-        return max(event.received_us if event.received_us is not None else last_us, last_us)
+            return max(self._now_us(), floor_us)
+        return max(event.received_us if event.received_us is not None else floor_us, floor_us)

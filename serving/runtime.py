@@ -18,6 +18,7 @@ from serving.log import EventLog
 from serving.models import ChampionWatcher, Load, ModelShelf
 from serving.ops import OpsStore
 from serving.readings import OpsReader
+from serving.seed import open_log
 from serving.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,7 @@ class Runtime:
 
 def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) -> Runtime:
     """Open a workspace to serve from; what the engine has not made yet is made empty."""
-    event_log = EventLog(workspace.log, settings.clock)
+    event_log = open_log(workspace, settings.clock)
     OpsStore(workspace.ops).close()
     ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
     champion = ChampionWatcher(workspace, ModelShelf(workspace, load))

@@ -229,6 +229,9 @@ def make_dataset(n: int = 1200, *, days: int = 8, first_day: int = 0, seed: int 
         "promise_end_us": arrived_us + np.rint(draw.normal(600, 900, n) * 1e6).astype(np.int64),
         "arrived_us": arrived_us,
         "closed": ["completed"] * n,
-        "service_date": [f"{datetime.fromtimestamp(t / 1e6, tz=UTC):%Y-%m-%d}" for t in as_of_us.tolist()],
+        "service_date": (
+            dates := [f"{datetime.fromtimestamp(t / 1e6, tz=UTC):%Y-%m-%d}" for t in as_of_us.tolist()]
+        ),
+        "cluster": dates,
     }
     return Dataset(vectors, pl.DataFrame(columns | rows), arrival_s, arrived_us + MINUTE_US)

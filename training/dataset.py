@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ Float = NDArray[np.float64]
 MINUTE_US = 60_000_000
 QUARTER_US = 15 * MINUTE_US
 NEVER_US = 2**62
+LONGEST_MIN = 180
 #: Upper edges of the horizon bins in minutes; "before departure" comes first and stands apart.
 HORIZON_EDGES_MIN = (15, 30, 60, 120, 240)
 HORIZON_NAMES = ("0-15", "15-30", "30-60", "60-120", "120-240", "over 240")
@@ -49,6 +50,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @classmethod
+    def concat(cls, parts: Sequence[Dataset]) -> Dataset:
+        """Rows of several sets, one after the other."""
+        return cls(
+            Vectors.concat([part.vectors for part in parts]),
+            pl.concat([part.rows for part in parts]),
+            np.concatenate([part.arrival_s for part in parts]),
+            np.concatenate([part.outcome_known_us for part in parts]),
+        )
+
     def take(self, rows: NDArray[np.int64]) -> Dataset:
         return Dataset(
             self.vectors.take(rows), self.rows[rows], self.arrival_s[rows], self.outcome_known_us[rows]
@@ -58,8 +69,13 @@ class Dataset:
         return self.take(np.flatnonzero(keep))
 
     @property
+    def clusters(self) -> NDArray[np.str_]:
+        """(n,) what fails together: the service day, or a rider or trip where a set has no calendar."""
+        return self.rows["cluster"].to_numpy().astype(str)
+
+    @property
     def days(self) -> NDArray[np.str_]:
-        """(n,) service day of each row, the cluster of every interval."""
+        """(n,) service day of each row."""
         return self.rows["service_date"].to_numpy().astype(str)
 
 
@@ -97,7 +113,8 @@ def instants(
 ) -> pl.DataFrame:
     """The forecasts to make: ``stop_id``, ``route_id``, ``as_of_us``, ``horizon``.
 
-    One seeded instant per stop and horizon bin; ``per_route`` bounds how many instants a route is looked at.
+    Along a route: one seeded instant per stop and horizon bin. At each arrival: every later stop within three hours.
+    ``per_route`` bounds at how many instants a route is looked at.
     """
     departures = (
         ordered["stop_events"]
@@ -106,13 +123,10 @@ def instants(
         .agg(departed_us=pl.col("received_at").min())
     )
     known = outcomes(ordered).join(departures, on="route_id", how="left")
-    if policy is Instants.AT_DEPARTURE:
-        candidates = departures.select("route_id", as_of_us="departed_us")
-    else:
-        candidates = _along_route(ordered, departures, known)
-        if per_route is not None:
-            order = pl.struct("route_id", "as_of_us").hash(seed)
-            candidates = candidates.filter(order.rank("ordinal").over("route_id") <= per_route)
+    candidates = _candidates(ordered, policy, departures, known)
+    if per_route is not None:
+        order = pl.struct("route_id", "as_of_us").hash(seed)
+        candidates = candidates.filter(order.rank("ordinal").over("route_id") <= per_route)
     pairs = (
         known.join(candidates, on="route_id")
         .with_columns(
@@ -130,14 +144,29 @@ def instants(
     edges = pl.Series(HORIZON_EDGES_MIN, dtype=pl.Float64)
     bins = edges.search_sorted(pairs["in_min"].fill_null(0.0), side="right")
     names = bins.replace_strict(range(len(HORIZON_NAMES)), HORIZON_NAMES, return_dtype=pl.String)
+    pairs = pairs.with_columns(horizon=pl.when(left).then(names).otherwise(pl.lit(BEFORE_DEPARTURE)))
+    if policy is Instants.AT_EACH_ARRIVAL:
+        within = (pl.col("in_min") < LONGEST_MIN).fill_null(True)
+        chosen = pairs.filter(within).select("stop_id", "route_id", "as_of_us", "horizon")
+        return chosen.sort("as_of_us", "route_id", "stop_id")
     return (
-        pairs.with_columns(horizon=pl.when(left).then(names).otherwise(pl.lit(BEFORE_DEPARTURE)))
-        .with_columns(draw=pl.struct("stop_id", "horizon", "as_of_us").hash(seed))
+        pairs.with_columns(draw=pl.struct("stop_id", "horizon", "as_of_us").hash(seed))
         .sort("draw", "as_of_us")
         .unique(["stop_id", "horizon"], keep="first", maintain_order=True)
         .select("stop_id", "route_id", "as_of_us", "horizon")
         .sort("as_of_us", "route_id", "stop_id")
     )
+
+
+def _candidates(
+    ordered: Mapping[str, pl.DataFrame], policy: Instants, departures: pl.DataFrame, known: pl.DataFrame
+) -> pl.DataFrame:
+    """Instants at which a route may be asked about: ``route_id``, ``as_of_us``."""
+    if policy is Instants.AT_DEPARTURE:
+        return departures.select("route_id", as_of_us="departed_us")
+    if policy is Instants.AT_EACH_ARRIVAL:
+        return known.select("route_id", as_of_us="arrived_known_us").drop_nulls().unique(maintain_order=True)
+    return _along_route(ordered, departures, known)
 
 
 def _along_route(
@@ -171,6 +200,8 @@ def build(
     ordered: Mapping[str, pl.DataFrame],
     asked: pl.DataFrame,
     progress: Callable[[str], None] | None = None,
+    *,
+    cluster: str = "service_date",
 ) -> Dataset:
     """Fold the history to each instant, retrieve features point in time, and join the outcomes."""
     say = progress or (lambda _: None)
@@ -183,11 +214,12 @@ def build(
     say("outcomes")
     frame = _rows(itinerary, lookups).with_row_index("row")
     known = outcomes(ordered)
-    service_dates = ordered["routes"].select("route_id", "service_date").unique("route_id", keep="last")
+    routes = ordered["routes"].select("route_id", "service_date", cluster=pl.col(cluster).fill_null(""))
+    routes = routes.unique("route_id", keep="last")
     chosen = (
         asked.join(frame, on=["stop_id", "as_of_us"], how="inner", maintain_order="left")
         .join(known.drop("route_id"), on="stop_id", how="left", maintain_order="left")
-        .join(service_dates, on="route_id", how="left", maintain_order="left")
+        .join(routes, on="route_id", how="left", maintain_order="left")
     )
     arrival_s = (chosen["arrived_us"] - chosen["as_of_us"]) / 1e6
     attempted = pl.Series(chosen["closed"] == "completed").fill_null(False)

@@ -50,7 +50,7 @@ def split(train: Dataset, test: Dataset) -> Split:
     """
     first_us = int(test.vectors.as_of_us.min()) if len(test) else 0
     early = train.outcome_known_us < first_us
-    apart = ~np.isin(train.days, np.unique(test.days))
+    apart = ~np.isin(train.clusters, np.unique(test.clusters))
     kept = train.where(early & apart)
     excluded = Counter(
         train_outcome_not_before_test=int((~early).sum()), train_day_is_tested=int((early & ~apart).sum())
@@ -183,7 +183,7 @@ def _coverage(rows: Dataset, forecast: QuantileForecast) -> dict[str, Any]:
         "hour_band": _hour_bands(rows),
         "weather": _weather_classes(rows),
     }
-    return coverage_by_group(inside, groups, list(rows.days))
+    return coverage_by_group(inside, groups, list(rows.clusters))
 
 
 def _hour_bands(rows: Dataset) -> list[str]:

@@ -154,13 +154,13 @@ def train(
     """
     settings = settings or BoosterSettings()
     rows = rows.where(np.isfinite(rows.arrival_s))
-    if len(np.unique(rows.days)) < 2:
+    if len(np.unique(rows.clusters)) < 2:
         raise NoTrainingRowsError(
             "training rows are of one service day, calibration needs days that the boosters did not see",
             next_step="train on two days or more",
         )
     residual_s = rows.arrival_s - rows.vectors.base_s
-    fold = day_folds(rows.days, FOLDS)
+    fold = day_folds(rows.clusters, FOLDS)
     spread = [name for name in OBJECTIVES if name != "mean"]
     matrix = rows.vectors.matrix
     jobs = [

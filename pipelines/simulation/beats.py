@@ -6,7 +6,6 @@ do; only which doors have an order changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,16 +29,21 @@ def vehicle_types(parameters: Parameters) -> tuple[str, ...]:
 
 
 def make_beats(parameters: Parameters, xy_m: Array, weight: Array, zone: Array, depot_xy_m: Array) -> Beats:
-    """Vehicles that keep off the road serve the surroundings of a depot, vans share the rest."""
+    """Vehicles that keep off the road serve the surroundings of a depot, vans share the rest; all by whole zones."""
     types = vehicle_types(parameters)
     share = np.array([parameters.vehicle[name].stops_share for name in types])
     on_road = np.array([parameters.vehicle[name].on_road for name in types])
-    route = np.full(len(weight), -1)
+    crowd = np.bincount(zone, weight, parameters.size.zones)
+    of_zone = np.where(crowd > 0, -1, 0)
+    middle_m = _zone_middles_m(parameters)
     for place, short in enumerate(sorted(np.flatnonzero(~on_road), key=lambda r: share[r])):
-        _take_nearest(
-            route, short, xy_m, depot_xy_m[:, place % depot_xy_m.shape[1]], share[short] / share.sum()
-        )
-    _split(np.flatnonzero(route < 0), np.flatnonzero(on_road), route, xy_m, weight)
+        free = np.flatnonzero(of_zone < 0)
+        away_m = np.hypot(*(middle_m[:, free] - depot_xy_m[:, [place % depot_xy_m.shape[1]]]))
+        near = free[np.argsort(away_m, kind="stable")]
+        enough = np.searchsorted(np.cumsum(crowd[near]), crowd.sum() * share[short] / share.sum())
+        of_zone[near[: max(1, int(enough))]] = short
+    _split(np.flatnonzero(of_zone < 0), np.flatnonzero(on_road), of_zone, middle_m, crowd)
+    route = of_zone[zone]
     middle_m = np.array([np.bincount(route, axis, len(types)) for axis in xy_m]) / np.bincount(route)
     away_m = np.hypot(*(middle_m[:, :, None] - depot_xy_m[:, None, :]))
     depot = away_m.argmin(axis=1)
@@ -58,25 +62,25 @@ def neighbours(middle_m: Array, depot: Array, eligible: Array, count: int) -> Ar
     return near
 
 
-def _take_nearest(route: Array, short: int, xy_m: Array, depot_m: Array, share: float) -> None:
-    free = np.flatnonzero(route < 0)
-    away_m = np.hypot(*(xy_m[:, free] - depot_m[:, None]))
-    count = max(1, int(share * len(route)))
-    route[free[np.argpartition(away_m, count)[:count]]] = short
+def _zone_middles_m(parameters: Parameters) -> Array:
+    size = parameters.size
+    row, column = np.divmod(np.arange(size.zones), size.grid)
+    return (np.array([column, row]) + 0.5 - size.grid / 2) * size.zone_m
 
 
-def _split(sites: Array, vehicles: Sequence[int], route: Array, xy_m: Array, weight: Array) -> None:
-    """Halves the sites across their longer side until each vehicle has its part."""
+def _split(zones: Array, vehicles: Array, of_zone: Array, middle_m: Array, crowd: Array) -> None:
+    """Halves the zones across their longer side until each vehicle has its part."""
     if len(vehicles) == 1:
-        route[sites] = vehicles[0]
+        of_zone[zones] = vehicles[0]
         return
-    spread_m = np.ptp(xy_m[:, sites], axis=1)
-    sites = sites[np.argsort(xy_m[int(spread_m.argmax()), sites], kind="stable")]
+    axis = int(np.ptp(middle_m[:, zones], axis=1).argmax())
+    zones = zones[np.lexsort((middle_m[1 - axis, zones], middle_m[axis, zones]))]
     half = len(vehicles) // 2
-    done = np.cumsum(weight[sites])
-    cut = int(np.searchsorted(done, done[-1] * half / len(vehicles)))
-    _split(sites[:cut], vehicles[:half], route, xy_m, weight)
-    _split(sites[cut:], vehicles[half:], route, xy_m, weight)
+    done = np.cumsum(crowd[zones])
+    cut = 1 + int(np.abs(done - done[-1] * half / len(vehicles)).argmin())
+    cut = min(max(cut, half), len(zones) - (len(vehicles) - half))
+    _split(zones[:cut], vehicles[:half], of_zone, middle_m, crowd)
+    _split(zones[cut:], vehicles[half:], of_zone, middle_m, crowd)
 
 
 def _ranks(parameters: Parameters, xy_m: Array, zone: Array, route: Array, start_m: Array) -> Array:

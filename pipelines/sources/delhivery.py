@@ -26,12 +26,13 @@ from data_contracts.errors import SourceError
 from pipelines.sources.frozen import sealed
 from pipelines.sources.reading import Columns, read_csv
 from pipelines.sources.shape import fit, one_stop_events
-from pipelines.sources.source import History, Loaded, files
+from pipelines.sources.source import History, Loaded, files, without
 from training.instants import Instants
 
 TIMEZONE = "Asia/Kolkata"
 AREA = "India"
 CORRIDORS = "corridors.csv"
+SIDE_FILES = (CORRIDORS, "hubs.csv", "raw_sample.csv")
 CORRIDORS_FROM = datetime(2018, 9, 12, tzinfo=UTC)
 CORRIDORS_KNOWN_AT = datetime(2018, 9, 27, tzinfo=UTC)
 COLUMNS: Columns = {
@@ -67,10 +68,7 @@ class Delhivery:
             what = "the legs span a country, so no one place's weather fits them"
             raise SourceError(what, where=str(weather), next_step="leave --weather out")
         unreadable: Counter[str] = Counter()
-        found = [file for file in files(paths, "legs*.csv") if file.name != CORRIDORS]
-        if not found:
-            what = "corridors alone hold no legs"
-            raise SourceError(what, where=str(paths[0]), next_step="name a leg file too")
+        found = without(files(paths, "*.csv"), SIDE_FILES, "legs")
         legs = pl.concat([_legs(read_csv(file, COLUMNS, unreadable)) for file in found])
         return Loaded(
             sealed(_canonical(legs)), unreadable=unreadable, context=_context(found, paths, unreadable)

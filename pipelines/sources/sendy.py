@@ -29,11 +29,12 @@ from data_contracts.errors import SourceError
 from pipelines.sources.frozen import sealed
 from pipelines.sources.reading import Columns, read_csv
 from pipelines.sources.shape import fit, grid_zone, one_stop_events, utc
-from pipelines.sources.source import History, Loaded, files
+from pipelines.sources.source import History, Loaded, files, without
 from training.instants import Instants
 
 TIMEZONE = "Africa/Nairobi"
 AREA = "Nairobi"
+SIDE_FILES = ("Riders.csv", "VariableDefinitions.csv")
 FIRST_MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001 - a clock time of Nairobi
 TEST_FOLD_OF = 5
 _STAGES = ("Placement", "Confirmation", "Pickup")
@@ -74,7 +75,7 @@ class Sendy:
                 next_step="leave --weather out",
             )
         unreadable: Counter[str] = Counter()
-        found = files(paths, "Train*.csv")
+        found = without(files(paths, "*.csv"), SIDE_FILES, "orders")
         orders = _dated(pl.concat([read_csv(file, COLUMNS, unreadable) for file in found]))
         return Loaded(sealed(_canonical(orders)), unreadable=unreadable)
 

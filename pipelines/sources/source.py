@@ -88,6 +88,16 @@ def files(paths: Sequence[Path | str], pattern: str) -> list[Path]:
     return list(found)
 
 
+def without(found: Sequence[Path], others: Sequence[str], what: str) -> list[Path]:
+    """Files that are not the set's own side files, of which a `SourceError` says that they are not enough."""
+    kept = [file for file in found if file.name not in others]
+    if not kept:
+        raise SourceError(
+            f"holds no {what}", where=", ".join(map(str, found)), next_step=f"name a file of {what}"
+        )
+    return kept
+
+
 def _glob(path: Path) -> list[Path]:
     root = Path(path.anchor or ".")
     return sorted(match for match in root.glob(str(path.relative_to(path.anchor))) if match.is_file())

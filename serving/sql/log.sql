@@ -7,6 +7,11 @@ CREATE TABLE IF NOT EXISTS log (
     body BLOB NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS log_event_id ON log (event_id) WHERE event_id IS NOT NULL;
+CREATE TABLE IF NOT EXISTS origin (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    received_us INTEGER NOT NULL
+);
 
 -- name: append
 INSERT INTO log (received_us, type, event_id, body) VALUES (?, ?, ?, ?)
@@ -16,4 +21,15 @@ ON CONFLICT (event_id) WHERE event_id IS NOT NULL DO NOTHING
 SELECT seq, received_us, type, body FROM log WHERE seq > ? ORDER BY seq LIMIT ?
 
 -- name: head
-SELECT seq, received_us FROM log ORDER BY seq DESC LIMIT 1
+SELECT seq, received_us, type FROM log ORDER BY seq DESC LIMIT 1
+
+-- name: origin
+SELECT seq, received_us FROM origin
+
+-- name: save_origin
+INSERT INTO origin (id, seq, received_us) SELECT 1, ?, ?
+WHERE NOT EXISTS (SELECT 1 FROM log) AND NOT EXISTS (SELECT 1 FROM origin)
+
+-- name: start_sequence
+INSERT INTO sqlite_sequence (name, seq) SELECT 'log', ?
+WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'log')

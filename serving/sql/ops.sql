@@ -168,6 +168,12 @@ SELECT h.stop_id, h.as_of_us, h.eta_us, h.late_probability FROM forecast_latest 
 ON h.stop_id = f.stop_id
     AND h.as_of_us = (SELECT max(as_of_us) FROM forecast_history WHERE stop_id = f.stop_id)
 
+-- name: logged_vectors
+SELECT stop_id, json_extract(CAST(body AS TEXT), '$.route_id'), as_of_us, vector, base_s FROM forecast_history
+UNION
+SELECT stop_id, route_id, as_of_us, vector, base_s FROM forecast_latest
+ORDER BY 3, 2, 1
+
 -- name: forget_history
 DELETE FROM forecast_history WHERE as_of_us < ?
 

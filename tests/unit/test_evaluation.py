@@ -49,10 +49,10 @@ def test_training_keeps_only_rows_whose_outcome_was_known_before_the_first_test_
 def test_train_and_test_never_share_a_service_day():
     past, test = make_dataset(800, days=8), make_dataset(100, days=1, first_day=8)
     same_day = past.rows.with_columns(
-        service_date=pl.when(pl.int_range(pl.len()) < 30).then(pl.lit(test.days[0])).otherwise("service_date")
+        cluster=pl.when(pl.int_range(pl.len()) < 30).then(pl.lit(test.clusters[0])).otherwise("cluster")
     )
     parts = split(replace(past, rows=same_day), test)
-    assert not set(parts.train.days) & set(parts.test.days)
+    assert not set(parts.train.clusters) & set(parts.test.clusters)
     assert parts.excluded["train_day_is_tested"] == 30
 
 

@@ -13,7 +13,7 @@ import pytest
 from data_contracts.record import Record
 from data_contracts.workspace import Workspace
 from features.backfill import backfill, write_versions
-from features.feast_repo import apply, historical, open_store
+from features.feast_repo import apply, open_store
 from features.itinerary import Itinerary
 from features.live import LiveFeatures, ProgressLog
 from features.moment import FEATURES
@@ -29,17 +29,20 @@ from features.vectors import (
 )
 from features.views import View
 from tests.builders import Told, at, city_history, every_record, make_stop
-from training.dataset import Dataset, build, entity_frame, instants, itineraries
+from training.dataset import Dataset, build, instants
 from training.instants import Instants
 
 
 @dataclass(frozen=True)
 class City:
-    """Two days of the small city: what is asked of it, and the vectors of training."""
+    """Two days of the small city: what is asked of it, and the rows of training."""
 
     asked: pl.DataFrame
-    offline: Vectors
     dataset: Dataset
+
+    @property
+    def offline(self) -> Vectors:
+        return self.dataset.vectors
 
     @property
     def moments(self) -> list[tuple[int, str]]:
@@ -55,10 +58,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> City:
     store = open_store(workspace)
     apply(store)
     asked = instants(ordered, Instants.ALONG_ROUTE, seed=1)
-    itinerary = itineraries(ordered, asked)
-    found = historical(store, entity_frame(itinerary))
-    lookups = {name: found[name].to_numpy() for name in found.columns if "__" in name}
-    return City(asked, combine(itinerary, lookups), build(store, ordered, asked))
+    return City(asked, build(store, ordered, asked))
 
 
 Read = Callable[[View, list[str | None], int], OnlineRows]
@@ -109,7 +109,7 @@ def assert_same(live: Iterator[Vectors], offline: Vectors) -> None:
     expected = rows_of(offline)
     found: dict[tuple[str, int], tuple[bytes, bytes, list[bytes]]] = {}
     for vectors in live:
-        found |= rows_of(vectors)
+        found |= {key: row for key, row in rows_of(vectors).items() if key in expected}
     assert found.keys() == expected.keys()
     different = [key for key in found if found[key] != expected[key]]
     if different:
@@ -139,10 +139,20 @@ def test_vectors_from_the_online_store_are_those_of_training(city: City, tmp_pat
 
 
 def test_training_rows_are_the_rows_that_were_asked_for(city: City):
-    offline, chosen = rows_of(city.offline), rows_of(city.dataset.vectors)
-    assert all(offline[key] == row for key, row in chosen.items())
-    wanted = set(city.asked.select("stop_id", "as_of_us").rows())
-    assert len(chosen) == len(city.dataset) == len(wanted) and chosen.keys() == wanted
+    wanted = city.asked.select("stop_id", "as_of_us").rows()
+    vectors, rows = city.offline, city.dataset.rows
+    assert list(zip(vectors.stop_ids, vectors.as_of_us.tolist(), strict=True)) == wanted
+    assert rows.select("stop_id", "as_of_us").rows() == wanted
+
+
+def test_training_rows_know_what_came_of_them(city: City):
+    rows, known_us = city.dataset.rows, city.dataset.outcome_known_us
+    assert (known_us > city.offline.as_of_us).all()
+    done = rows["closed"].to_numpy() == "completed"
+    assert np.array_equal(np.isfinite(city.dataset.arrival_s), done)
+    expected_s = (rows["arrived_us"] - rows["as_of_us"]).to_numpy()[done] / 1e6
+    assert city.dataset.arrival_s[done] == pytest.approx(expected_s)
+    assert set(city.dataset.days) == {"2026-03-02", "2026-03-03"}
 
 
 def test_most_features_say_something_in_the_city(city: City):
