@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
 
-from data_contracts.quarantine import EARLIEST, LATEST
-from data_contracts.tables import Column, Dtype, Order, Table
+from data_contracts.contract import Column, Dtype, Form, Order, Position, Table
+from data_contracts.rules import DAY_PATTERN, EARLIEST, LATEST, timezones
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -41,19 +41,20 @@ class FailedExpectation:
 
 
 def suite(table: Table) -> gx.ExpectationSuite:
-    """All that the definition of a table promises of single rows; keys and references are `split`'s work."""
-    expect = _great_expectations().expectations
-    names = [*table.names, *(_slack_column(order) for order in table.orders if order.slack)]
+    """All that the definition of a table promises of single rows; what is about rows together is `split`'s work."""
+    expect = great_expectations().expectations
+    names = [*table.names, *_derived(table)]
     promises = [expect.ExpectTableColumnsToMatchSet(column_set=names, exact_match=True)]
     for column in table.columns:
         promises += _column_promises(column)
     promises += [_order_promise(order) for order in table.orders]
-    return _great_expectations().ExpectationSuite(name=table.name, expectations=promises)
+    promises += [_position_promise(position) for position in table.positions]
+    return great_expectations().ExpectationSuite(name=table.name, expectations=promises)
 
 
 def validate(table: Table, frame: pd.DataFrame) -> list[FailedExpectation]:
     """The expectations that a frame breaks; rows are only counted where something broke."""
-    with _batch(_with_slack(table, frame)) as batch, _quiet():
+    with _batch(with_derived(table, frame)) as batch, quiet():
         outcome = batch.validate(suite(table), result_format="BOOLEAN_ONLY")
         broken = [result.expectation_config for result in outcome.results if not result.success]
         counted = [
@@ -72,7 +73,7 @@ def validate_rows(table: Table, rows: pa.Table) -> list[FailedExpectation]:
 
 
 def _column_promises(column: Column) -> list[Any]:
-    expect = _great_expectations().expectations
+    expect = great_expectations().expectations
     promises = []
     if column.required:
         promises.append(expect.ExpectColumnValuesToNotBeNull(column=column.name))
@@ -80,6 +81,10 @@ def _column_promises(column: Column) -> list[Any]:
         promises.append(
             expect.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.allowed))
         )
+    if column.form is Form.DAY:
+        promises.append(expect.ExpectColumnValuesToMatchRegex(column=column.name, regex=DAY_PATTERN))
+    if column.form is Form.TIMEZONE:
+        promises.append(expect.ExpectColumnValuesToBeInSet(column=column.name, value_set=[*timezones()]))
     low, high = (EARLIEST, LATEST) if column.dtype is Dtype.TIMESTAMP else (column.low, column.high)
     if low is not None or high is not None:
         promises.append(
@@ -89,26 +94,74 @@ def _column_promises(column: Column) -> list[Any]:
 
 
 def _order_promise(order: Order) -> Any:
-    return _great_expectations().expectations.ExpectColumnPairValuesAToBeGreaterThanB(
-        column_A=_slack_column(order) if order.slack else order.later,
+    return great_expectations().expectations.ExpectColumnPairValuesAToBeGreaterThanB(
+        column_A=_later_column(order) if _is_moved(order) else order.later,
         column_B=order.earlier,
         or_equal=True,
         ignore_row_if="either_value_is_missing",
     )
 
 
-def _slack_column(order: Order) -> str:
-    return f"{order.later}_plus_{order.slack.total_seconds():g}s"
+def _position_promise(position: Position) -> Any:
+    return great_expectations().expectations.ExpectColumnValuesToNotBeInSet(
+        column=_island_column(position), value_set=[True]
+    )
 
 
-def _with_slack(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the later side of each slack rule moved by its slack: pair expectations know none."""
-    moved = {
-        _slack_column(order): frame[order.later] + order.slack
-        for order in table.orders
-        if order.slack and order.later in frame
+# --- columns that are derived for the suite, since its expectations know no slack and no two columns ---------
+
+
+def with_derived(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns that the suite of a table reads beside the table's own."""
+    made = {
+        name: derive(frame)
+        for name, (derive, inputs) in _derived(table).items()
+        if all(each in frame for each in inputs)
     }
-    return frame.assign(**moved)
+    return frame.assign(**made)
+
+
+Derived = tuple[Callable[["pd.DataFrame"], "pd.Series[Any]"], tuple[str, ...]]
+
+
+def _derived(table: Table) -> dict[str, Derived]:
+    """How each derived column is made, and of which columns."""
+    later: dict[str, Derived] = {
+        _later_column(order): (partial(_moved, order), (order.later, *(order.only or ())[:1]))
+        for order in table.orders
+        if _is_moved(order)
+    }
+    islands: dict[str, Derived] = {
+        _island_column(position): (partial(_on_null_island, position), (position.lat, position.lon))
+        for position in table.positions
+    }
+    return later | islands
+
+
+def _is_moved(order: Order) -> bool:
+    return bool(order.slack) or order.only is not None
+
+
+def _later_column(order: Order) -> str:
+    only = f"_if_{order.only[1]}" if order.only else ""
+    return f"{order.later}_plus_{order.slack.total_seconds():g}s{only}"
+
+
+def _moved(order: Order, frame: pd.DataFrame) -> pd.Series[Any]:
+    """The later side of an order with its slack, missing where the order says nothing of the row."""
+    moved = frame[order.later] + order.slack
+    return moved if order.only is None else moved.where(frame[order.only[0]] == order.only[1])
+
+
+def _island_column(position: Position) -> str:
+    return f"{position.lat}_and_{position.lon}_are_0"
+
+
+def _on_null_island(position: Position, frame: pd.DataFrame) -> pd.Series[Any]:
+    return (frame[position.lat] == 0) & (frame[position.lon] == 0)
+
+
+# --- Great Expectations itself -----------------------------------------------------------------------------
 
 
 def _failure(result: Any, n_rows: int) -> FailedExpectation:
@@ -135,7 +188,7 @@ def _raised(exception_info: dict[str, Any]) -> str:
 def _batch(frame: pd.DataFrame) -> Iterator[Batch]:
     """A frame as a batch of a data source that is forgotten afterwards, so that no frame stays alive."""
     context, name = _context(), uuid4().hex
-    with _quiet():
+    with quiet():
         asset = context.data_sources.add_pandas(name).add_dataframe_asset("rows")
         whole = asset.add_batch_definition_whole_dataframe("whole")
         batch = whole.get_batch({"dataframe": frame})
@@ -147,8 +200,13 @@ def _batch(frame: pd.DataFrame) -> Iterator[Batch]:
 
 @cache
 def _context() -> Any:
-    library = _great_expectations()
-    with _quiet():
+    return new_context()
+
+
+def new_context() -> Any:
+    """A context in memory that tells nobody and draws no progress bars."""
+    library = great_expectations()
+    with quiet():
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
         context = library.get_context(mode="ephemeral")
@@ -158,17 +216,17 @@ def _context() -> Any:
 
 
 @cache
-def _great_expectations() -> Any:
+def great_expectations() -> Any:
     """The library, imported late (it takes seconds) and without its telemetry."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    with _quiet():
-        import great_expectations
+    with quiet():
+        import great_expectations as library
         import great_expectations.expectations
-    return great_expectations
+    return library
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Great Expectations and its dependencies use deprecated modules; that is theirs to mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -27,9 +27,10 @@ from pydantic import (
     model_validator,
 )
 
+from data_contracts.contract import Column, Dtype, Form, Order, Position, Table
 from data_contracts.errors import ContractError
-from data_contracts.quarantine import EARLIEST, LATEST, MAX_TEXT_CHARS
-from data_contracts.tables import EVENT_COLUMNS, TABLES, Column, Dtype, Order, Table
+from data_contracts.rules import DAY_PATTERN, EARLIEST, LATEST, MAX_TEXT_CHARS, NULL_ISLAND, timezones
+from data_contracts.tables import EVENT_COLUMNS, TABLES
 
 TICK = "tick"
 
@@ -55,6 +56,23 @@ def _zoned(value: datetime) -> datetime:
 
 Instant = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_zoned)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT_CHARS, pattern=r"\S")]
+
+
+def _a_day(value: str) -> str:
+    date.fromisoformat(value)
+    return value
+
+
+def _a_timezone(value: str) -> str:
+    if value not in timezones():
+        raise ValueError("Input should be an IANA time zone, such as Europe/Berlin")
+    return value
+
+
+_FORMS = {
+    Form.DAY: Annotated[str, StringConstraints(strict=True, pattern=DAY_PATTERN), AfterValidator(_a_day)],
+    Form.TIMEZONE: Annotated[Text, AfterValidator(_a_timezone)],
+}
 
 
 class WireEvent(BaseModel):
@@ -140,6 +158,8 @@ def _field(column: Column) -> Any:
     """The annotation of a column: its type with its bounds."""
     if column.allowed is not None:
         return Literal[column.allowed]
+    if column.form is not None:
+        return _FORMS[column.form]
     bounds: dict[str, Any] = {"ge": column.low, "le": column.high}
     match column.dtype:
         case Dtype.STRING:
@@ -169,20 +189,28 @@ def _described(column: Column) -> Any:
     return Field(description=description) if column.required else Field(default=None, description=description)
 
 
-def _in_order(orders: Sequence[Order]) -> Callable[[Any], Any]:
-    def in_order(event: Any) -> Any:
+def _kept(orders: Sequence[Order], positions: Sequence[Position]) -> Callable[[Any], Any]:
+    """The rules of a table that are about several columns of one row."""
+
+    def kept(event: Any) -> Any:
         for order in orders:
             earlier, later = getattr(event, order.earlier), getattr(event, order.later)
-            if earlier is not None and later is not None and earlier > later + order.slack:
+            concerned = order.only is None or getattr(event, order.only[0]) == order.only[1]
+            if concerned and earlier is not None and later is not None and earlier > later + order.slack:
                 raise ValueError(f"{order.earlier} is after {order.later} ({order.code})")
+        for position in positions:
+            if getattr(event, position.lat) == 0 and getattr(event, position.lon) == 0:
+                raise ValueError(f"{position.lat} and {position.lon} are both 0 ({NULL_ISLAND})")
         return event
 
-    return in_order
+    return kept
 
 
 def _wire_event(table: Table) -> type[WireEvent]:
     validators: dict[str, Any] = (
-        {"in_order": model_validator(mode="after")(_in_order(table.orders))} if table.orders else {}
+        {"kept": model_validator(mode="after")(_kept(table.orders, table.positions))}
+        if table.orders or table.positions
+        else {}
     )
     return create_model(
         "".join(word.title() for word in table.name.split("_")) + "Event",

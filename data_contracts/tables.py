@@ -20,7 +20,18 @@ from data_contracts.contract import (
     Table,
 )
 
-__all__ = ["TABLES", "Column", "Course", "Dtype", "Form", "Membership", "Order", "Position", "Reference", "Table"]
+__all__ = [
+    "TABLES",
+    "Column",
+    "Course",
+    "Dtype",
+    "Form",
+    "Membership",
+    "Order",
+    "Position",
+    "Reference",
+    "Table",
+]
 
 STOP_EVENT_KINDS = ("departed_depot", "arrived", "completed", "failed", "skipped", "resequenced")
 
@@ -63,6 +74,7 @@ ROUTES = Table(
     meaning="One courier's tour of a day: from a depot through an ordered list of stops.",
     required=True,
     key=("route_id", "received_at"),
+    positions=(Position(lat="origin_lat", lon="origin_lon"),),
     columns=(
         *EVENT_COLUMNS,
         _text("route_id", "Identifies the route.", required=True),
@@ -74,8 +86,8 @@ ROUTES = Table(
         _number("origin_lat", "deg", "Latitude of the starting point, WGS 84.", low=-90, high=90),
         _number("origin_lon", "deg", "Longitude of the starting point, WGS 84.", low=-180, high=180),
         _text("vehicle_type", "Van, cargo bike, robot, taxi."),
-        _text("timezone", "IANA time zone of the depot.", required=True),
-        _text("service_date", "Local calendar day of the route, YYYY-MM-DD.", required=True),
+        _text("timezone", "IANA time zone of the depot.", required=True, form=Form.TIMEZONE),
+        _text("service_date", "Local calendar day of the route.", required=True, form=Form.DAY),
         _time("planned_departure_at", "When the plan leaves the depot."),
     ),
 )
@@ -86,6 +98,7 @@ STOPS = Table(
     required=True,
     key=("stop_id", "plan_version"),
     orders=(Order(earlier="promised_start_at", later="promised_end_at"),),
+    positions=(Position(lat="lat", lon="lon", by="route_id"),),
     references=(Reference(column="route_id", table="routes"),),
     columns=(
         *EVENT_COLUMNS,
@@ -118,7 +131,9 @@ STOP_EVENTS = Table(
     required=True,
     key=("event_id",),
     orders=(_KNOWN_AFTER_IT_HAPPENED,),
+    courses=(Course(kind="kind", first="arrived", then="completed", by="stop_id", slack=_CLOCK_SKEW),),
     references=(Reference(column="route_id", table="routes"), Reference(column="stop_id", table="stops")),
+    memberships=(Membership(column="stop_id", within="route_id", table="stops"),),
     freshness=timedelta(hours=4),
     columns=(
         *EVENT_COLUMNS,
@@ -134,6 +149,7 @@ PINGS = Table(
     meaning="Where a vehicle is and how fast it goes.",
     key=("event_id",),
     orders=(_KNOWN_AFTER_IT_HAPPENED,),
+    positions=(Position(lat="lat", lon="lon", by="vehicle_id", daily=True),),
     allowed_lateness=timedelta(minutes=30),
     freshness=timedelta(minutes=5),
     columns=(
@@ -166,6 +182,10 @@ WEATHER = Table(
     name="weather",
     meaning="Weather of an area, observed or forecast: for which hour, and issued when.",
     key=("event_id",),
+    orders=(
+        Order(earlier="issued_at", later="received_at", slack=_CLOCK_SKEW),
+        Order(earlier="valid_at", later="received_at", slack=_CLOCK_SKEW, only=("kind", "observed")),
+    ),
     allowed_lateness=timedelta(hours=6),
     freshness=timedelta(hours=3),
     columns=(

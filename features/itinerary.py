@@ -64,6 +64,7 @@ class StopPlan:
     promised_end_us: int | None = None
     planned_arrival_us: int | None = None
     planned_travel_s: float | None = None
+    planned_distance_m: float | None = None
     planned_service_s: float | None = None
     sequenced_us: int = 0
 
@@ -344,6 +345,7 @@ class RouteBook:
             promised_end_us=body.get("promised_end_at"),
             planned_arrival_us=body.get("planned_arrival_at"),
             planned_travel_s=body.get("planned_travel_s"),
+            planned_distance_m=body.get("planned_distance_m"),
             planned_service_s=body.get("planned_service_s"),
             sequenced_us=body.get("occurred_at", 0),
         )
@@ -408,7 +410,7 @@ def _arrive(route: Route, stop: StopPlan, record: Record, happened_us: int) -> l
     actual_us = happened_us - left_at_us
     if not 0 < actual_us <= LONGEST_US or _was_passed_over(route, stop):
         return []
-    reference_us = _leg_reference_us(route, stop)
+    reference_us, _ = _leg(stop, progress.left_position, progress.left_sequence)
     progress.travel_slip_us += actual_us - reference_us
     keys = _travel_keys(route, progress.left_zone_id, stop, left_at_us)
     return _observed(TRAVEL, record, log_ratio(actual_us, reference_us), keys)
@@ -425,12 +427,13 @@ def _was_passed_over(route: Route, stop: StopPlan) -> bool:
     )
 
 
-def _leg_reference_us(route: Route, stop: StopPlan) -> int:
-    progress = route.progress
-    follows_plan = stop.sequence == progress.left_sequence + 1
-    return reference_travel_us(
-        stop.planned_travel_s if follows_plan else None, progress.left_position, stop.position
-    )
+def _leg(stop: StopPlan, start: tuple[float, float] | None, start_sequence: int) -> tuple[int, float | None]:
+    """Reference and metres of the drive to a stop; the plan's own where it starts from the stop before."""
+    follows_plan = stop.sequence == start_sequence + 1
+    leg_m = stop.planned_distance_m if follows_plan else None
+    if leg_m is None and start is not None and stop.position is not None:
+        leg_m = distance_m(start, stop.position)
+    return reference_travel_us(stop.planned_travel_s if follows_plan else None, leg_m), leg_m
 
 
 def _leave(route: Route, stop: StopPlan, record: Record, happened_us: int, kind: str) -> list[Observation]:
@@ -516,7 +519,7 @@ class ItineraryBuilder:
         for rank, stop in enumerate(remaining, start=1):
             expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
             weekday, hour = local_time(route.timezone, expected_us)
-            follows_plan = stop.sequence == here.sequence + 1
+            reference_us, leg_m = _leg(stop, here.position, here.sequence)
             self._stop_ids.append(stop.stop_id)
             self._rows.append(
                 (
@@ -526,11 +529,9 @@ class ItineraryBuilder:
                     len(remaining),
                     hour,
                     weekday,
-                    reference_travel_us(
-                        stop.planned_travel_s if follows_plan else None, here.position, stop.position
-                    ),
+                    reference_us,
                     here.service_us,
-                    distance_m(here.position, stop.position) if here.position and stop.position else _NAN,
+                    _NAN if leg_m is None else leg_m,
                     _seconds_until(stop.planned_arrival_us, as_of_us),
                     _seconds_until(stop.promised_end_us, as_of_us),
                     departs_in_s,

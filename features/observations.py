@@ -36,16 +36,12 @@ def log_ratio(actual_us: int, reference_us: int) -> int:
     return round(math.log(actual_us / reference_us) / LOG_UNIT)
 
 
-def reference_travel_us(
-    planned_travel_s: float | None,
-    start: tuple[float, float] | None,
-    end: tuple[float, float] | None,
-) -> int:
-    """What a drive is measured against: its plan, else its distance, else a constant."""
+def reference_travel_us(planned_travel_s: float | None, leg_m: float | None) -> int:
+    """What a drive is measured against: its plan, else its distance at street speed, else a constant."""
     if planned_us := round((planned_travel_s or 0.0) * 1e6):
         return planned_us
-    if start is not None and end is not None:
-        return round((distance_m(start, end) / STREET_SPEED_MPS + STREET_START_S) * 1e6)
+    if leg_m is not None:
+        return round((leg_m / STREET_SPEED_MPS + STREET_START_S) * 1e6)
     return round(UNPLANNED_TRAVEL_S * 1e6)
 
 

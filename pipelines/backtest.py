@@ -1,29 +1,40 @@
-"""Backtest a source: the same contracts, features, training and calibration as live, on files that stand apart."""
+"""Backtest a source: the same contracts, features, training and calibration as live, on files that stand apart.
+
+Where outcomes say when they were known, one history is folded and every forecast sees what had been received by
+then. Where nobody says (sealed sets), an encoding of outcomes is made out of fold on training rows, from the other
+folds moved before them by whole weeks, and from all training rows, frozen, on the test.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
 from data_contracts.errors import SourceError
+from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from features import feast_repo
 from pipelines.history import build_features, landed_history
 from pipelines.land import LandReport, land
-from pipelines.sources.source import Source
+from pipelines.sources.frozen import moved_before, opened
+from pipelines.sources.source import History, Loaded, Source
 from training.boosters import BoosterSettings
-from training.dataset import build, instants
-from training.evaluation import evaluate, split
+from training.dataset import Dataset, build, instants
+from training.evaluation import Split, evaluate, split
 from training.forecaster import train
 
 Say = Callable[[str], None]
+Tables = dict[str, pa.Table]
 SEED = 20
+FOLDS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,58 +45,131 @@ class Backtest:
     landed: tuple[LandReport, ...]
 
 
+@dataclass(slots=True)
+class _Chain:
+    """Contracts, features and point-in-time rows in one folder; ``landed`` collects what became of the rows."""
+
+    source: Source
+    folder: Path
+    say: Say
+    landed: list[LandReport] = field(default_factory=list)
+
+    def rows(self, name: str, batches: Mapping[str, Tables]) -> Dataset:
+        """Every forecast that the batches allow."""
+        workspace = Workspace(self.folder / name)
+        self.say("checking contracts")
+        self.landed += [land(workspace, tables, batch) for batch, tables in batches.items() if tables]
+        ordered = landed_history(workspace)
+        build_features(workspace, ordered, self.say)
+        asked = instants(ordered, self.source.instants, seed=SEED)
+        store = feast_repo.open_store(workspace)
+        return build(store, ordered, asked, self.say, cluster=self.source.cluster)
+
+
 def backtest(
     source: Source,
     train_paths: Sequence[Path],
     test_paths: Sequence[Path],
     *,
     weather: Path | None = None,
-    workspace: Workspace | None = None,
+    folder: Path | None = None,
     settings: BoosterSettings | None = None,
     say: Say | None = None,
 ) -> Backtest:
     """Train on some files and judge on others.
 
-    Without a ``workspace`` everything is built in a temporary folder and removed again.
+    Without a ``folder`` everything is built in a temporary one and removed again.
     """
-    if workspace is not None:
-        return _run(workspace, source, train_paths, test_paths, weather, settings, say)
-    with tempfile.TemporaryDirectory(prefix="punctual-backtest-") as folder:
-        return _run(Workspace(Path(folder)), source, train_paths, test_paths, weather, settings, say)
-
-
-def _run(
-    workspace: Workspace,
-    source: Source,
-    train_paths: Sequence[Path],
-    test_paths: Sequence[Path],
-    weather: Path | None,
-    settings: BoosterSettings | None,
-    say: Say | None,
-) -> Backtest:
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="punctual-backtest-") as made:
+            return backtest(
+                source,
+                train_paths,
+                test_paths,
+                weather=weather,
+                folder=Path(made),
+                settings=settings,
+                say=say,
+            )
     tell = say or (lambda _: None)
     tell("reading sources")
-    test = source.load(test_paths, weather)
-    past = source.load(train_paths, None)
-    _refuse_overlap(past.tables["stops"]["stop_id"].to_pylist(), test.tables["stops"]["stop_id"].to_pylist())
-    tell("checking contracts")
-    reports = (land(workspace, past.tables, "train"), land(workspace, test.tables, "test"))
-    ordered = landed_history(workspace)
-    build_features(workspace, ordered, tell)
-    store = feast_repo.open_store(workspace)
-    asked = instants(ordered, source.instants, seed=SEED)
-    rows = build(store, ordered, asked, tell)
-    tested = rows.rows["stop_id"].is_in(test.tables["stops"]["stop_id"].to_pylist()).to_numpy()
-    parts = split(rows.where(~tested), rows.where(tested))
+    test, past = source.load(test_paths, weather), source.load(train_paths, None)
+    _refuse_overlap(past.tables, test.tables)
+    chain = _Chain(source, folder, tell)
+    parts = _live(chain, past, test) if source.history is History.LIVE else _frozen(chain, past, test)
     tell("training")
     forecaster, _ = train(parts.train, name="punctual-eta", version="backtest", settings=settings)
     excluded = test.excluded + Counter({f"train_{reason}": n for reason, n in past.excluded.items()})
-    excluded += _quarantined(reports)
-    return Backtest(figures=evaluate(source.name, forecaster, parts, excluded, tell), landed=reports)
+    excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
+    excluded += _quarantined(chain.landed)
+    return Backtest(
+        figures=evaluate(source.name, forecaster, parts, excluded, tell), landed=tuple(chain.landed)
+    )
 
 
-def _refuse_overlap(train_stops: Sequence[str], test_stops: Sequence[str]) -> None:
-    shared = np.intersect1d(np.array(train_stops), np.array(test_stops))
+def _live(chain: _Chain, past: Loaded, test: Loaded) -> Split:
+    """One history; outcomes are state from the instant at which they were received."""
+    batches = {"context": past.context, "train": past.tables, "test": test.tables}
+    rows = chain.rows("history", batches)
+    tested = np.isin(rows.vectors.stop_ids, _stop_ids(test.tables))
+    trained = np.isin(rows.vectors.stop_ids, _stop_ids(past.tables))
+    return split(rows.where(trained), rows.where(tested))
+
+
+def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:
+    """A history for each fold of training rows, and one for the test; none holds an outcome of what is asked."""
+    folds = _folds(past.tables, chain.source.cluster)
+    parts = []
+    for fold in range(FOLDS):
+        asked = _of_routes(past.tables, [route for route, at in folds.items() if at == fold])
+        taught = _of_routes(past.tables, [route for route, at in folds.items() if at != fold])
+        parts.append(_asked(chain, f"fold-{fold}", past.context, taught, asked))
+    tested = _asked(chain, "test", past.context, past.tables, test.tables)
+    trained = Dataset.concat(parts)
+    if chain.source.history is History.UNDATED:
+        return Split(trained, tested, Counter())
+    return split(_known_as_they_happened(trained), tested)
+
+
+def _asked(chain: _Chain, name: str, context: Tables, taught: Tables, asked: Tables) -> Dataset:
+    """Rows of what is asked, with what is taught moved before all of it."""
+    first = pl.Series(asked["stop_events"]["received_at"]).min()
+    before = moved_before(opened(taught), first)  # type: ignore[arg-type]
+    rows = chain.rows(name, {"context": context, "taught": before, "asked": asked})
+    return rows.where(np.isin(rows.vectors.stop_ids, _stop_ids(asked)))
+
+
+def _folds(tables: Tables, cluster: str) -> dict[str, int]:
+    """Fold of each route; a cluster is never cut."""
+    routes = pl.DataFrame(tables["routes"]).select("route_id", pl.col(cluster).fill_null("").alias("cluster"))
+    draw = routes.with_columns(fold=pl.col("cluster").hash(SEED) % FOLDS)
+    return dict(draw.select("route_id", "fold").iter_rows())
+
+
+def _of_routes(tables: Tables, routes: Sequence[str]) -> Tables:
+    """The rows of some routes; tables without routes are kept whole."""
+    wanted = pl.Series("route_id", list(routes), pl.String).implode()
+    frames = {name: pl.DataFrame(table) for name, table in tables.items()}
+    return {
+        name: frame.filter(pl.col("route_id").is_in(wanted)).to_arrow()
+        if "route_id" in TABLES[name].names and "route_id" in frame.columns
+        else frame.to_arrow()
+        for name, frame in frames.items()
+    }
+
+
+def _known_as_they_happened(rows: Dataset) -> Dataset:
+    """Outcomes dated by their occurrence, since nobody says when they were received."""
+    happened = rows.rows["arrived_us"].fill_null(int(rows.outcome_known_us.max())).to_numpy()
+    return Dataset(rows.vectors, rows.rows, rows.arrival_s, happened)
+
+
+def _stop_ids(tables: Tables) -> list[str]:
+    return list(tables["stops"]["stop_id"].to_pylist())
+
+
+def _refuse_overlap(train_tables: Tables, test_tables: Tables) -> None:
+    shared = np.intersect1d(np.array(_stop_ids(train_tables)), np.array(_stop_ids(test_tables)))
     if len(shared):
         raise SourceError(
             f"{len(shared)} stops stand in both --train and --test (first: {shared[0]})",

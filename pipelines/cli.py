@@ -162,6 +162,29 @@ def features_materialize(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None
     console.print(f"online store {place.online} holds what was known by {until:%Y-%m-%d %H:%M:%S} UTC")
 
 
+@features_app.command("parity")
+def features_parity(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
+    """Retrieve every vector that the engine logged again from landed rows; exit 1 unless all are the same."""
+    from pipelines.parity import parity
+    from pipelines.terminal import as_json, console, steps, table
+
+    with steps("parity", 7) as tell:
+        found = parity(Workspace(workspace), tell)
+    if json:
+        print(as_json(found.as_json()))
+    else:
+        columns = ("feature", "vectors", "first stop", "as of us", "logged", "retrieved")
+        rows = [(d.feature, d.vectors, d.stop_id, d.as_of_us, d.logged, d.retrieved) for d in found.differences]
+        if rows:
+            console.print(table("differences", columns, rows))
+        console.print(
+            f"{found.identical:,} of {found.vectors:,} vectors at {found.instants:,} instants "
+            f"are identical ({found.share:.2%}); {found.absent:,} could not be retrieved"
+        )
+    if not found.is_identical:
+        raise typer.Exit(1)
+
+
 @features_app.command("list")
 def features_list(json: JsonOption = False) -> None:
     """Every feature of a vector: unit, bounds and meaning."""
@@ -264,8 +287,8 @@ def backtest(
     weather: Annotated[Path | None, typer.Option(help="Weather file or folder.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
-    workspace: Annotated[
-        Path | None, typer.Option("--workspace", "-w", help="Keep landed rows and features here.")
+    folder: Annotated[
+        Path | None, typer.Option(help="Build here and keep it: landed rows, quarantine, features.")
     ] = None,
 ) -> None:
     """Train on some files, judge on others, by the evaluation contract."""
@@ -275,8 +298,7 @@ def backtest(
     from training.report import write_report
 
     with steps(f"backtest {source}", 13) as tell:
-        place = Workspace(workspace) if workspace else None
-        done = run(adapter(source), train, test, weather=weather, workspace=place, say=tell)
+        done = run(adapter(source), train, test, weather=weather, folder=folder, say=tell)
     console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
     if json:
         write_json(json, done.figures)

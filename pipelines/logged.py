@@ -66,9 +66,7 @@ def land_log(workspace: Workspace, folder: Path) -> int:
 def read_logged(folder: Path) -> dict[str, pl.DataFrame]:
     """Landed rows of a log, table by table in log order, times as integer microseconds."""
     return {
-        name: pl.read_parquet(folder / f"{name}.parquet").with_columns(
-            pl.col(pl.Datetime).dt.epoch("us")
-        )
+        name: pl.read_parquet(folder / f"{name}.parquet").with_columns(pl.col(pl.Datetime).dt.epoch("us"))
         for name in TABLES
         if (folder / f"{name}.parquet").exists()
     }

@@ -172,9 +172,7 @@ def _retrieved_again(scratch: Workspace, ordered: Frames, logged: LoggedVectors)
         if not len(itinerary):
             continue
         found = historical(store, entity_frame(itinerary))
-        vectors = combine(
-            itinerary, {name: found[name].to_numpy() for name in found.columns if "__" in name}
-        )
+        vectors = combine(itinerary, {name: found[name].to_numpy() for name in found.columns if "__" in name})
         rows = pl.DataFrame({"stop_id": vectors.stop_ids, "as_of_us": vectors.as_of_us}).with_row_index("row")
         pairs = logged.rows.join(rows, on=["stop_id", "as_of_us"])
         at, row = pairs["at"].to_numpy(), pairs["row"].to_numpy()

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.audit.determined import Determined, determined
+from pipelines.audit.determined import Determined, Outcomes
 from pipelines.audit.raw import RawForecasts
 from pipelines.audit.raw_columns import Float, Integers, as_numbers, clock_columns, codes, learnt_means
 from training.boosters import BoosterSettings, Predictor, fit
@@ -67,19 +67,20 @@ def find_leaks(raw: RawForecasts, say: Callable[[str], None] | None = None) -> l
     """Every undeclared column, judged; the worst first."""
     tell = say or (lambda _: None)
     rows = raw.frame.filter(pl.col(raw.label).is_finite() & pl.col(raw.as_of).is_not_null())
-    trial = _Trial.of(raw, rows) if rows.height >= FEWEST_ROWS and raw.undeclared else None
+    enough = rows.height >= FEWEST_ROWS and bool(raw.undeclared)
+    trial, outcomes = (_Trial.of(raw, rows), Outcomes(raw, rows)) if enough else (None, None)
     found = []
     for column in raw.undeclared:
         tell(f"leaks: {column}")
-        found.append(_judge(raw, rows, column, trial))
+        found.append(_judge(rows, column, trial, outcomes))
     return sorted(found, key=lambda one: (not one.is_leak, -(one.error_cut or 0.0), one.column))
 
 
-def _judge(raw: RawForecasts, rows: pl.DataFrame, column: str, trial: _Trial | None) -> Judged:
+def _judge(rows: pl.DataFrame, column: str, trial: _Trial | None, outcomes: Outcomes | None) -> Judged:
     filled = 1 - rows[column].null_count() / max(rows.height, 1)
     before, after = trial.errors_min(column) if trial is not None else (None, None)
     cut = 1 - after / before if before and after is not None else None
-    found = determined(raw, rows, column) if rows.height >= FEWEST_ROWS else Determined(None, ())
+    found = outcomes.determine(column) if outcomes is not None else Determined(None, ())
     return Judged(
         column=column,
         filled_share=filled,

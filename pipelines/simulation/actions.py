@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowZone:
-    """Multiplies the speed in a zone's district, from the first five full minutes at or after ``from_at`` (and now) on."""
+    """Multiplies the speed in a zone's district, from the first whole tick at or after ``from_at`` (and now) on."""
 
     zone_id: str
     factor: float

@@ -97,7 +97,11 @@ def _revise(run: Run, review: int, version: int, route: int, first: int) -> None
     place, stop = place[waiting], stop[waiting]
     state.route[0, stop] = route
     here = int(state.under_way[0, route])
-    here, still_s = (plan.stops + route, 0.0) if here < 0 else (here, float(plan.service_s[min(here, plan.stops - 1)]) / 2)
+    here, still_s = (
+        (plan.stops + route, 0.0)
+        if here < 0
+        else (here, float(plan.service_s[min(here, plan.stops - 1)]) / 2)
+    )
     arrival_s, travel_s = plan.planner.times(
         np.array([route]), [stop], np.array([here]), np.array([at_s + still_s])
     )

@@ -73,7 +73,10 @@ def lookup_and_oracle(
         "oracle_pinball_min": float(by_oracle.mean()),
         "lookup_to_oracle": float(by_lookup.mean() / by_oracle.mean()),
         **{f"error_min_{name}": _mean(error_min[horizon == name]) for name in HORIZONS},
-        **{f"ratio_{name}": _mean(by_lookup[horizon == name]) / _mean(by_oracle[horizon == name]) for name in HORIZONS},
+        **{
+            f"ratio_{name}": _mean(by_lookup[horizon == name]) / _mean(by_oracle[horizon == name])
+            for name in HORIZONS
+        },
     }
 
 

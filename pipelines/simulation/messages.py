@@ -48,9 +48,7 @@ def stop_events(city: City, envelope: Envelope, from_s: float, until_s: float) -
     )
     subject = np.concatenate([-1 - route, stop, stop, moved])
     sequence = np.concatenate([np.zeros(len(route) + 2 * count, int), place])
-    slot = np.concatenate(
-        [route, len(route) + np.arange(2 * count), len(route) + 2 * count + moved]
-    )
+    slot = np.concatenate([route, len(route) + np.arange(2 * count), len(route) + 2 * count + moved])
     now = np.flatnonzero((occurred_s >= from_s) & (occurred_s < until_s))
     kind, occurred_s, subject, sequence, slot = (a[now] for a in (kind, occurred_s, subject, sequence, slot))
     of_route = np.where(subject < 0, -1 - subject, city.route[np.maximum(subject, 0)])

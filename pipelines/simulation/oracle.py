@@ -21,6 +21,8 @@ from pipelines.simulation.truth import Outcome
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 ROLLOUTS = 400
+QUARTER_S = 900.0
+LAST_FORECAST_S = 22 * 3600.0
 _ORACLE_NOISE = 3
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -63,8 +65,10 @@ def remaining(city: City) -> Array:
 def oracle(city: City, rollouts: int = ROLLOUTS) -> pa.Table:
     """Quantiles of each remaining stop's arrival, given that it is visited, and its probability to be late.
 
-    A stop that is dropped is late when its promise ends before the vehicle would have come.
+    A stop that is dropped in a rollout counts as late there, since nobody comes before its promise ends.
     """
+    if not remaining(city).size:
+        return SCHEMA.empty_table()
     future, plan = roll_out(city, rollouts), city.plan
     quantiles_s, mean_s = quantiles(future.arrived_s)
     late = future.arrived_s > city.promised_end_s[future.stop]
@@ -89,6 +93,12 @@ def oracle_of_day(city: City, instants: Iterable[datetime], rollouts: int = ROLL
         yield oracle(city, rollouts)
 
 
+def quarter_hours(city: City) -> tuple[datetime, ...]:
+    """The evening before, and each quarter of an hour from before the first departure on until nobody is out."""
+    first_s = float(city.plan.departure_s.min()) - QUARTER_S
+    return (city.now, *(city.instant(at_s) for at_s in np.arange(first_s, LAST_FORECAST_S, QUARTER_S)))
+
+
 def quantiles(arrived_s: Array) -> tuple[Array, Array]:
     """Quantiles (levels, stops) and means (stops,) of the finite entries of each column (Hazen 1914).
 
@@ -102,10 +112,15 @@ def quantiles(arrived_s: Array) -> tuple[Array, Array]:
         place = np.clip(level * known - 0.5, 0, np.maximum(known - 1, 0))
         low = np.floor(place).astype(int)
         high = np.minimum(low + 1, np.maximum(known - 1, 0))
-        share = place - low
         at_low, at_high = ordered[column, low], ordered[column, high]
-        levels.append(at_low + np.where(share > 0, share * np.where(np.isinf(at_low), 0, at_high - at_low), 0))
+        levels.append(np.where(known > 0, _between(at_low, at_high, place - low), np.inf))
     total = np.where(np.isfinite(arrived_s), arrived_s, 0).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_s = np.where(known > 0, total / known, np.inf)
     return np.array(levels), mean_s
+
+
+def _between(low: Array, high: Array, share: Array) -> Array:
+    """``low`` where that is the last that is known."""
+    gap = np.subtract(high, low, out=np.zeros_like(low), where=np.isfinite(low) & np.isfinite(high))
+    return low + share * gap

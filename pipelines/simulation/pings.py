@@ -94,4 +94,6 @@ def _progress(city: City, route: Array, place: Array, at_s: Array) -> tuple[Arra
     zone = plan.place_zone[np.where(second, place, city.came_from[place])]
     on_road = city.world.on_road[route]
     pace = pace * np.where(on_road, city.world.free_flow_mps[zone], city.world.off_road_mps[route])
-    return np.clip(0.5 * second + done / (2 * np.where(second, in_work, out_work)), 0, 1), rates.at(lane, at_s) * pace
+    return np.clip(0.5 * second + done / (2 * np.where(second, in_work, out_work)), 0, 1), rates.at(
+        lane, at_s
+    ) * pace

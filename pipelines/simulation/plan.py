@@ -144,9 +144,7 @@ def make_plan(world: World, day: date, noise: Noise) -> Plan:
     tours = [np.arange(a, b) for a, b in pairwise(first)]
     every = np.arange(routes)
     arrival_s, travel_s = planner.times(every, tours, stops + every, departure_s + late_start_s)
-    start_s, end_s = promise_s(
-        p, orders.level, orders.booked_s, arrival_s, arrival_s - departure_s[route]
-    )
+    start_s, end_s = promise_s(p, orders.level, orders.booked_s, arrival_s, arrival_s - departure_s[route])
     courier = _roster(world, noise)
     names = _names(day, planned_route, sequence, len(reviews), routes)
     return Plan(
@@ -195,7 +193,9 @@ def leg_work(
     """The lane of the rates that a vehicle moves by in a zone, and its work there for some metres."""
     on_road = world.on_road[route]
     row = np.where(on_road, world.zone_district[zone], rates.cycle_paths)
-    return rates.lane(day, row), metres / np.where(on_road, world.free_flow_mps[zone], world.off_road_mps[route])
+    return rates.lane(day, row), metres / np.where(
+        on_road, world.free_flow_mps[zone], world.off_road_mps[route]
+    )
 
 
 def promise_s(

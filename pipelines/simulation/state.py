@@ -72,7 +72,9 @@ class State:
     def spread(self, days: int) -> State:
         """The state of one day, for each of many days."""
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "now_s"}
-        return State(now_s=self.now_s, **{name: np.repeat(a.T, days, axis=-1).T for name, a in columns.items()})
+        return State(
+            now_s=self.now_s, **{name: np.repeat(a.T, days, axis=-1).T for name, a in columns.items()}
+        )
 
     def free_s(self, plan: Plan) -> Array:
         """(days, routes) when each vehicle is free for its next place; never where it has none."""

@@ -31,7 +31,9 @@ def traffic(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa
     told = city.noise.uniform("traffic gap", zones * slots)[number] >= p.traffic_gap_share
     zone, slot, number = zone[told], slot[told], number[told]
     at_s = slot * p.traffic_s
-    speed_mps = world.free_flow_mps[zone] * city.rates.at(city.rates.lane(0, world.zone_district[zone]), at_s.astype(float))
+    speed_mps = world.free_flow_mps[zone] * city.rates.at(
+        city.rates.lane(0, world.zone_district[zone]), at_s.astype(float)
+    )
     speed_mps = speed_mps * np.exp(p.traffic_sd * city.noise.normal("traffic error", zones * slots)[number])
     incidents = _incidents(city, zone, at_s)
     columns = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,21 @@ def disruptions_of(city: City) -> tuple[Disruption, ...]:
     """What is injected on the day, in the order of ``injected``."""
     struck = injected(city.upsets)
     return tuple(_disruption(city, struck, number) for number in range(len(struck)))
+
+
+def disruptions_table(disruptions: Sequence[Disruption]) -> pa.Table:
+    """One row a disruption, to be stored."""
+    schema = pa.schema(
+        [
+            ("disruption_id", pa.string()),
+            ("cause", pa.string()),
+            ("onset", pa.timestamp("us", tz="UTC")),
+            ("end", pa.timestamp("us", tz="UTC")),
+            *((name, pa.string()) for name in ("area_id", "zone_id", "depot_id", "vehicle_id")),
+            ("zone_ids", pa.list_(pa.string())),
+        ]
+    )
+    return pa.Table.from_pylist([asdict(d) for d in disruptions], schema=schema)
 
 
 def injected(upsets: Upsets) -> Upsets:

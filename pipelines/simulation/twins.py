@@ -13,7 +13,7 @@ from pipelines.simulation.dispatch import advance
 from pipelines.simulation.disruptions import CAUSES, INJECTED
 from pipelines.simulation.draws import Draws
 from pipelines.simulation.engine import Run
-from pipelines.simulation.envelope import named, timestamps
+from pipelines.simulation.envelope import named
 from pipelines.simulation.noise import Array
 from pipelines.simulation.state import State
 from pipelines.simulation.truth import disruptions_of
@@ -38,14 +38,15 @@ SCHEMA = pa.schema(
 def cost_of_disruptions(city: City) -> pa.Table:
     """What each injected disruption of a finished day cost each stop that it touched, in minutes of its arrival.
 
-    Minutes are null where only one of the twins visited the stop, and below zero where it was the earlier for it.
+    Minutes are null where only one of the twins visited the stop, and negative where the stop was reached earlier.
     """
     disruptions = disruptions_of(city)
     if not disruptions:
         return SCHEMA.empty_table()
     stops = city.plan.stops
-    minutes = (city.arrived_s[:stops] - arrivals_without(city)[:, :stops]) / 60
-    minutes = np.where(np.isinf(city.arrived_s[:stops]) & np.isnan(minutes), 0.0, minutes)
+    with np.errstate(invalid="ignore"):
+        minutes = (city.arrived_s[:stops] - arrivals_without(city)[:, :stops]) / 60
+    minutes = np.where(np.isnan(minutes), 0.0, minutes)
     number, stop = np.nonzero(np.abs(minutes) >= LEAST_MIN)
     cost = minutes[number, stop]
     struck = [disruptions[n] for n in number]
@@ -79,5 +80,16 @@ def arrivals_without(city: City) -> Array:
 
 
 def _spread(draws: Draws, days: int) -> Draws:
-    names = ("congestion", "weather", "leg", "service", "home", "cancelled_s", "swap", "add", "loading", "depot_s")
+    names = (
+        "congestion",
+        "weather",
+        "leg",
+        "service",
+        "home",
+        "cancelled_s",
+        "swap",
+        "add",
+        "loading",
+        "depot_s",
+    )
     return replace(draws, **{name: np.repeat(getattr(draws, name), days, axis=0) for name in names})

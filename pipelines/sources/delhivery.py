@@ -60,7 +60,7 @@ class Delhivery:
 
     name = "delhivery"
     instants = Instants.AT_DEPARTURE
-    history = History.FROZEN
+    history = History.SEALED
     cluster = "vehicle_id"
 
     def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded:

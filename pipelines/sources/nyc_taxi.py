@@ -85,15 +85,14 @@ def _trips(file: Path, excluded: Counter[str]) -> pl.DataFrame:
 
 
 def _canonical(trips: pl.DataFrame) -> dict[str, pa.Table]:
-    identity = ["lpep_pickup_datetime", "PULocationID", "DOLocationID", "lpep_dropoff_datetime", "VendorID"]
-    trips = trips.sort(identity).with_columns(
+    asked = ["lpep_pickup_datetime", "PULocationID", "DOLocationID"]
+    trips = trips.sort(*asked, "VendorID", "lpep_dropoff_datetime").with_columns(
         trip=pl.format(
-            "{}-{}-{}-{}-{}",
+            "{}-{}-{}-{}",
             pl.col("lpep_pickup_datetime").dt.epoch("s"),
             pl.col("PULocationID"),
             pl.col("DOLocationID"),
-            (pl.col("lpep_dropoff_datetime") - pl.col("lpep_pickup_datetime")).dt.total_seconds(),
-            pl.int_range(pl.len()).over(identity),
+            pl.int_range(pl.len()).over(asked),
         ),
         service_date=pl.col("lpep_pickup_datetime").dt.strftime("%Y-%m-%d"),
     )

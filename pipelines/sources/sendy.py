@@ -64,7 +64,7 @@ class Sendy:
 
     name = "sendy"
     instants = Instants.AT_DEPARTURE
-    history = History.FROZEN
+    history = History.UNDATED
     cluster = "courier_id"
 
     def load(self, paths: Sequence[Path], weather: Path | None = None) -> Loaded:

@@ -15,8 +15,10 @@ from data_contracts.errors import SourceError
 from pipelines.simulation.city import City
 from pipelines.simulation.customers import customers
 from pipelines.simulation.disruptions import Disruption
-from pipelines.simulation.parameters import Parameters, parameters_hash
-from pipelines.simulation.truth import Truth
+from pipelines.simulation.oracle import ROLLOUTS, oracle_of_day, quarter_hours
+from pipelines.simulation.parameters import Parameters, parameters_hash, perturbed_cities
+from pipelines.simulation.truth import Truth, disruptions_table
+from pipelines.simulation.twins import cost_of_disruptions
 from pipelines.simulation.world import World
 from pipelines.sources.canonical import own_tables
 from pipelines.sources.source import History, Loaded
@@ -30,8 +32,10 @@ __all__ = [
     "generate",
     "open_day",
     "parameters_hash",
+    "perturbed_cities",
     "truth",
     "write",
+    "write_truth",
 ]
 
 Progress = Callable[[int, int], None]
@@ -104,6 +108,29 @@ def write(
                 _write_whole(folder / name / f"{day.isoformat()}.parquet", table)
                 rows += table.num_rows
     return rows
+
+
+def write_truth(
+    folder: Path, size: str, seed: int, first_day: date, days: int, rollouts: int = ROLLOUTS
+) -> None:
+    """Writes what only a judge may see, beside the messages and never into their folder.
+
+    ``stops``, ``disruptions``, ``costs`` (what each disruption cost each stop) and ``oracle`` (on the evening
+    before and every quarter of an hour), each as ``folder/<table>/<day>.parquet``.
+    """
+    world = World.draw(Parameters.load(size), _checked(seed, days))
+    for day in _days(first_day, days):
+        city = City.day(world, day, seed)
+        foretold = pa.concat_tables(oracle_of_day(city, quarter_hours(city), rollouts))
+        found = city.finish()
+        tables = {
+            "stops": found.stops,
+            "disruptions": disruptions_table(found.disruptions),
+            "costs": cost_of_disruptions(city),
+            "oracle": foretold,
+        }
+        for name, table in tables.items():
+            _write_whole(folder / name / f"{day.isoformat()}.parquet", table)
 
 
 def content_hash(tables: Mapping[str, pa.Table]) -> str:

@@ -20,7 +20,11 @@ class History(StrEnum):
     """Whether outcomes of a set may become state while it is judged."""
 
     LIVE = "live"
-    FROZEN = "frozen"
+    """Every outcome says when it was known."""
+    SEALED = "sealed"
+    """Outcomes have a day, but nobody says when they were known."""
+    UNDATED = "undated"
+    """There is no calendar at all: training and test stand side by side, told apart by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Loaded:
 class Source(Protocol):
     """One adapter: it maps columns to the canonical tables and does nothing else.
 
-    history : frozen where the files cannot say when an outcome was known
+    history : not live where the files cannot say when an outcome was known
     cluster : the column of ``routes`` whose values fail together
     """
 

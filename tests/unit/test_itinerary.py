@@ -143,6 +143,16 @@ def test_late_older_completion_does_not_move_the_start_of_the_next_leg_back():
     assert (told.route.progress.left_at_us, told.route.progress.left_sequence) == (at(25), 2)
 
 
+@pytest.mark.parametrize("planned_s", [None, 0.0, 1e-7])
+def test_plan_without_a_length_is_no_plan(planned_s: float | None):
+    told = Told(stops=0)
+    told.tell("stops", make_stop(1, planned_travel_s=planned_s, planned_service_s=planned_s), minute=-60)
+    told.hears("departed_depot", minute=0)
+    (drive,) = told.hears("arrived", 1, minute=15)
+    (door,) = told.hears("completed", 1, minute=17)
+    assert (drive.value, door.value) == (0, 0), "as long as what nothing is planned for"
+
+
 def test_drive_past_a_stop_that_was_not_heard_of_teaches_nothing():
     told = on_the_road()
     assert told.hears("arrived", 3, minute=30) == []

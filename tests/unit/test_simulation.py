@@ -17,7 +17,9 @@ from data_contracts.errors import SourceError
 from data_contracts.tables import TABLES, Table
 from pipelines.simulation.actions import CancelStop, Resequence, SlowZone
 from pipelines.simulation.city import City
-from pipelines.simulation.parameters import Parameters, parameters_hash
+from pipelines.simulation.disruptions import Cause
+from pipelines.simulation.parameters import Parameters, parameters_hash, perturbed_cities
+from pipelines.simulation.streets import TICK_S
 from pipelines.simulation.truth import Outcome
 from pipelines.simulation.world import World
 from pipelines.sources import simulated
@@ -54,7 +56,7 @@ def arrivals_s(city: City) -> np.ndarray:
 
 
 def stops_to_come(city: City, route: int) -> list[str]:
-    return [city.plan.stop_ids[stop] for stop in city.to_visit[route][:-1]]
+    return [city.plan.stop_ids[stop] for stop in city.to_visit(route)]
 
 
 def times_s(table: pa.Table, column: str) -> np.ndarray:
@@ -109,7 +111,11 @@ def test_plan_and_promise_are_told_on_the_evening_before() -> None:
     city = make_city()
     evening_s = city.plan.start.timestamp() - 6 * HOUR_S
     for name in ("routes", "stops", "promises"):
-        assert (times_s(day_of_messages()[name], "occurred_at") == evening_s).all()
+        first = times_s(day_of_messages()[name], "occurred_at")
+        assert (first >= evening_s).all()
+        assert (first == evening_s).sum() >= (
+            len(city.plan.route_ids) if name == "routes" else city.plan.planned
+        )
 
 
 def test_same_seed_gives_the_same_content() -> None:
@@ -146,11 +152,11 @@ def test_a_clock_change_keeps_the_local_service_day() -> None:
 
 def test_a_route_moves_forward_in_time() -> None:
     city = finished(make_city())
-    for tour in city.plan.tours:
-        visited = [stop for stop in tour if city.outcome[stop] != Outcome.SKIPPED]
-        arrived_s, done_s = city.arrived_s[visited], city.done_s[visited]
-        assert (done_s > arrived_s).all()
-        assert (arrived_s[1:] > done_s[:-1]).all()
+    for route in range(city.plan.routes):
+        visited = np.flatnonzero((city.route[: city.plan.stops] == route) & np.isfinite(arrivals_s(city)))
+        visited = visited[np.argsort(arrivals_s(city)[visited])]
+        assert (city.done_s[visited] > city.arrived_s[visited]).all()
+        assert (city.arrived_s[visited][1:] > city.done_s[visited][:-1]).all()
 
 
 def test_truth_agrees_with_the_messages() -> None:
@@ -179,17 +185,27 @@ def test_a_twin_that_does_nothing_equals_the_original() -> None:
     np.testing.assert_array_equal(arrivals_s(twin), arrivals_s(city))
 
 
-@pytest.mark.parametrize("until_h", [-6.0, 8.3, 10.0, 11.7])
+def routes_left_alone(*twins: City) -> np.ndarray:
+    """Routes whose stops are the same in all twins: no review changed them, and customers cancelled alike."""
+    visited = [np.isfinite(arrivals_s(city)) for city in twins]
+    changed = {revision.route for city in twins for revision in city.revisions}
+    changed |= {int(r) for city in twins for r in city.plan.place_route[city.route != city.plan.place_route]}
+    changed |= {int(r) for r in twins[0].route[: twins[0].plan.stops][visited[0] ^ visited[-1]]}
+    return np.setdiff1d(np.arange(twins[0].plan.routes), list(changed))
+
+
+@pytest.mark.parametrize("until_h", [-6.0, 8.3, 10.0, 10.6])
 def test_a_slowed_zone_makes_nobody_early(until_h: float) -> None:
     city = make_city(until_h=until_h)
     (twin,) = city.fork(1, same_noise=True)
-    for zone_id in world().zone_ids[::2]:
+    for zone_id in (world().zone_ids[zone] for zone in world().district_zone):
         twin.apply(
             SlowZone(zone_id=zone_id, factor=0.4, from_at=city.instant(0), to_at=city.instant(15 * HOUR_S))
         )
     finished(city), finished(twin)
     visited = np.isfinite(arrivals_s(city))
-    delay_s = (arrivals_s(twin) - arrivals_s(city))[visited]
+    visited &= np.isin(city.route[: city.plan.stops], routes_left_alone(city, twin))
+    delay_s = arrivals_s(twin)[visited] - arrivals_s(city)[visited]
     assert delay_s.min() > -1e-6
     assert delay_s.max() > 60
     happened = arrivals_s(city)[visited] < until_h * HOUR_S
@@ -209,9 +225,9 @@ def test_redrawn_futures_differ_and_share_their_past() -> None:
     assert (arrived_s[:, ~past] >= now_s).all()
     to_come = np.isfinite(arrived_s).all(axis=0) & ~past
     assert (arrived_s[:, to_come].std(axis=0) > 0).mean() > 0.9
-    ticks = int(now_s / 60)
+    lane, past_s = city.rates.lane(0, np.arange(world().parameters.size.districts)), now_s - TICK_S
     for future in futures[1:]:
-        np.testing.assert_array_equal(future.rates.rate[:, :ticks], city.rates.rate[:, :ticks])
+        np.testing.assert_array_equal(future.rates.at(lane, past_s), city.rates.at(lane, past_s))
 
 
 def test_forks_are_reproducible() -> None:
@@ -247,7 +263,7 @@ def test_a_resequenced_route_is_driven_in_its_new_order() -> None:
     arrived_s = arrivals_s(city)[places]
     assert (np.diff(arrived_s[np.isfinite(arrived_s)]) > 0).all()
     moved = events.filter(pc.equal(events["kind"], "resequenced"))
-    assert set(moved["stop_id"].to_pylist()) == set(order)
+    assert set(moved["stop_id"].to_pylist()) >= set(order)
 
 
 def test_resequencing_names_every_open_stop_once() -> None:
@@ -297,8 +313,10 @@ def test_traffic_feed_follows_the_true_speed() -> None:
     traffic = city.run()["traffic"]
     zone = np.array([world().zone_ids.index(z) for z in traffic["zone_id"].to_pylist()])
     at_s = times_s(traffic, "occurred_at") - city.plan.start.timestamp()
-    error = np.log(traffic["speed_mps"].to_numpy() / city.rates.rate[zone, (at_s / 60).astype(int)])
-    assert abs(error.mean()) < 0.01
+    lane = city.rates.lane(0, world().zone_district[zone])
+    speed_mps = world().free_flow_mps[zone] * city.rates.at(lane, at_s)
+    error = np.log(traffic["speed_mps"].to_numpy() / speed_mps)
+    assert abs(error.mean()) < 0.02
     assert 0.05 < error.std() < 0.12
 
 
@@ -315,17 +333,69 @@ def test_forecasts_get_worse_with_their_lead() -> None:
     assert np.mean(errors[True]) > 1.3 * np.mean(errors[False])
 
 
-def test_some_promises_are_broken_and_some_visits_fail() -> None:
-    late, outcomes = [], []
-    for seed in range(6):
-        world = World.draw(Parameters.load("small"), seed)
-        for number in range(8):
-            city = finished(City.day(world, DAY + timedelta(days=number), seed))
-            visited = np.isfinite(arrivals_s(city))
-            late += list(arrivals_s(city)[visited] > city.plan.promised_end_s[visited])
-            outcomes += list(city.outcome[: city.plan.stops])
-    assert 0.02 < np.mean(late) < 0.2
-    assert 0.02 < np.mean(np.array(outcomes) == Outcome.FAILED) < 0.08
+@lru_cache
+def rough_days() -> tuple[City, ...]:
+    """Days on which dispatchers have much to do, finished."""
+    parameters = Parameters.load("unready")
+    rough = World.draw(parameters, SEED)
+    return tuple(finished(City.day(rough, DAY + timedelta(days=n), SEED)) for n in range(2))
+
+
+def test_orders_of_the_day_join_a_route_with_a_promise() -> None:
+    for city in rough_days():
+        planned = city.plan.planned
+        added = planned + np.flatnonzero(np.isfinite(city.joined_s[planned:]))
+        assert len(added)
+        assert np.isfinite(city.promised_end_s[added]).all()
+        assert (city.left_s[added] >= city.joined_s[added]).all()
+
+
+def test_a_route_far_behind_hands_its_last_stops_over() -> None:
+    handed = [city for city in rough_days() if (city.route != city.plan.place_route).any()]
+    assert handed
+    for city in handed:
+        moved = np.flatnonzero(city.route != city.plan.place_route)
+        told = {stop for revision in city.revisions for stop in revision.stop.tolist()}
+        assert set(moved.tolist()) <= told
+
+
+def test_each_plan_version_of_a_stop_is_told_once() -> None:
+    parameters = Parameters.load("unready")
+    stops = City.day(World.draw(parameters, SEED), DAY, SEED).run()["stops"]
+    keys = stops.select(["stop_id", "plan_version", "route_id", "sequence"]).to_pylist()
+    contents = {tuple(key.values()) for key in keys}
+    assert len(contents) == len({(key["stop_id"], key["plan_version"]) for key in keys})
+    assert max(key["plan_version"] for key in keys) > 1
+
+
+def test_every_stop_is_visited_or_dropped_once() -> None:
+    for city in (*rough_days(), finished(make_city())):
+        known = np.flatnonzero(np.isfinite(city.joined_s))
+        visited, dropped = np.isfinite(arrivals_s(city)[known]), city.outcome[known] == Outcome.SKIPPED
+        assert (visited ^ dropped).all()
+        assert not np.isfinite(arrivals_s(city)[np.isinf(city.joined_s)]).any()
+
+
+def test_a_courier_now_and_then_takes_the_next_but_one_first() -> None:
+    assert any(city.moves for city in rough_days())
+
+
+def test_vehicles_of_every_type_are_told() -> None:
+    parameters = Parameters.load("demo")
+    routes = City.day(World.draw(parameters, SEED), DAY, SEED).step()["routes"].to_pylist()
+    assert {row["vehicle_type"] for row in routes} == {"van", "cargo_bike", "robot"}
+    assert all((row["courier_id"] is None) == (row["vehicle_type"] == "robot") for row in routes)
+
+
+def test_traffic_holds_up_no_cargo_bike() -> None:
+    city = make_city(until_h=7)
+    (twin,) = city.fork(1, same_noise=True)
+    for zone_id in (world().zone_ids[zone] for zone in world().district_zone):
+        twin.apply(SlowZone(zone_id=zone_id, factor=0.5, from_at=city.now, to_at=city.instant(20 * HOUR_S)))
+    finished(city), finished(twin)
+    bike = world().vehicle_type.index("cargo_bike")
+    by_bike = (city.route[: city.plan.stops] == bike) & np.isfinite(arrivals_s(city))
+    np.testing.assert_array_equal(arrivals_s(twin)[by_bike], arrivals_s(city)[by_bike])
 
 
 def test_disruptions_name_what_they_strike() -> None:
@@ -334,6 +404,7 @@ def test_disruptions_name_what_they_strike() -> None:
     for disruption in found:
         struck = (disruption.area_id, disruption.zone_id, disruption.depot_id, disruption.vehicle_id)
         assert sum(subject is not None for subject in struck) == 1
+        assert (disruption.zone_id in disruption.zone_ids) == (disruption.cause is Cause.SLOW_ZONE)
         assert disruption.onset < disruption.end
 
 
@@ -353,5 +424,16 @@ def test_an_unknown_size_is_refused_by_name() -> None:
         Parameters.load("enormous")
 
 
-def test_parameters_have_a_name() -> None:
-    assert len(parameters_hash()) == 64
+def test_parameters_are_frozen_under_their_published_hash() -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference-city.md"
+    assert parameters_hash() in page.read_text(encoding="utf-8")
+
+
+def test_five_perturbed_cities_differ_from_the_demo_city_in_draws_and_parameters() -> None:
+    demo = Parameters.load("demo")
+    perturbed = [Parameters.load(name) for name in perturbed_cities()]
+    assert len(perturbed) == 5
+    assert len({p.stream for p in (demo, *perturbed)}) == 6
+    assert len({p.place.area_id for p in (demo, *perturbed)}) == 6
+    worlds = [World.draw(p, SEED) for p in perturbed]
+    assert len({w.site_x_m[:3].tobytes() for w in worlds}) == 5

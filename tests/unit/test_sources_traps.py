@@ -96,7 +96,7 @@ def test_sendy_orders_stand_in_one_pseudo_week_by_their_weekday() -> None:
 def test_sendy_is_frozen_and_no_outcome_is_known_before_any_pickup() -> None:
     events = frame(golden("sendy"), "stop_events")
     outcomes = events.filter(pl.col("kind") != "departed_depot")
-    assert Sendy().history is History.FROZEN
+    assert Sendy().history is History.UNDATED
     assert outcomes["received_at"].n_unique() == 1
     assert outcomes["received_at"].min() > events.filter(kind="departed_depot")["received_at"].max()  # type: ignore[operator]
 
@@ -199,7 +199,7 @@ def test_delhivery_outcomes_are_never_live() -> None:
     events = frame(golden("delhivery"), "stop_events")
     outcomes = events.filter(pl.col("kind") != "departed_depot")
     latest_as_of = events.filter(kind="departed_depot")["received_at"].max()
-    assert Delhivery().history is History.FROZEN
+    assert Delhivery().history is History.SEALED
     assert (outcomes["received_at"] > latest_as_of).all()
 
 

@@ -1,0 +1,66 @@
+"""Parity with real processes: the engine is killed again and again while a day is replayed against it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+import psutil
+import pytest
+
+from data_contracts.workspace import Workspace
+from pipelines import demo, replay
+from pipelines.demo import Scenario
+from pipelines.replay import Pace
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
+
+EVENTS_A_BATCH = 400
+BATCHES_A_LIFE = 3
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, int]]:
+    """A workspace that served a day while its engine was killed, and how often it was."""
+    workspace = Workspace(tmp_path_factory.mktemp("parity") / "workspace")
+    _, _, tables = demo.prepare(workspace, Scenario(size="small", days=10), lambda _: None)
+    deaths = 0
+
+    def kill_now_and_then(done: int, total: int, at: datetime) -> None:
+        nonlocal deaths
+        if done // EVENTS_A_BATCH % BATCHES_A_LIFE == 0:
+            deaths += kill_engine(workspace.root)
+
+    with pytest.MonkeyPatch.context() as patch, demo.live_service(workspace) as client:
+        patch.setattr(replay, "LARGEST_BATCH", EVENTS_A_BATCH)
+        demo.replay_day(client, tables, Pace(), kill_now_and_then)
+    yield workspace, deaths
+
+
+def kill_engine(root: Path) -> int:
+    """Kill the engine of this workspace at once; give how many there were."""
+    engines = [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if "serving.engine_process" in (line := process.cmdline()) and str(root.resolve()) in line
+    ]
+    for pid in engines:
+        os.kill(pid, signal.SIGKILL)
+    return len(engines)
+
+
+def test_parity_holds_over_kills_of_the_engine(killed: tuple[Workspace, int]) -> None:
+    workspace, deaths = killed
+    command = [sys.executable, "-m", "pipelines.cli", "features", "parity", "-w", str(workspace.root), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = orjson.loads(done.stdout)
+    assert deaths >= 3
+    assert report["is_identical"]
+    assert report["instants"] > 300

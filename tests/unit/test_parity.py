@@ -1,0 +1,188 @@
+"""What the engine logged is what point-in-time retrieval gives, to the bit: late, doubled, shuffled and after kills."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from data_contracts.errors import WorkspaceError
+from data_contracts.events import parse
+from data_contracts.record import MODEL, TICK
+from data_contracts.workspace import Workspace
+from features.live import LiveFeatures
+from features.online import OnlineWriter
+from features.vectors import FEATURE_NAMES, Vectors
+from pipelines.cli import app
+from pipelines.history import build_features, history_end, landed_history, write_state
+from pipelines.land import land
+from pipelines.parity import parity
+from pipelines.replay import timeline
+from pipelines.sources import simulated
+from serving.engine import Engine
+from serving.ingest import to_new_event
+from serving.log import Clock, EventLog, Head, NewEvent
+from serving.ops import OpsStore
+from serving.rounds import EngineSettings
+from serving.seed import open_log, seed
+
+HISTORY_DAYS = 3
+RECORDS_A_LIFE = 1_500
+HOUR_US = 3_600_000_000
+Events = list[NewEvent]
+
+
+class PriorForecast:
+    """The causal prior with ten minutes around it."""
+
+    def __init__(self, base_s: NDArray[np.float64]) -> None:
+        self.mean_s = base_s
+        self.quantiles_s = np.maximum(base_s[:, None] + np.linspace(-600.0, 600.0, 7), 0.0)
+
+    def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
+
+    def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (self.mean_s > deadline_s).astype(np.float64)
+
+    def expected_late_s(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self.mean_s - deadline_s, 0.0)
+
+
+class PriorForecaster:
+    name, version = "prior", "1"
+
+    def forecast(self, vectors: Vectors) -> PriorForecast:
+        return PriorForecast(vectors.base_s)
+
+    def reasons(self, vectors: Vectors, rows: list[int]) -> list[list[object]]:
+        return [[] for _ in rows]
+
+    def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
+        return [[] for _ in vectors.stop_ids]
+
+
+def build_history(root: Path, tables: Mapping[str, pa.Table]) -> Workspace:
+    workspace = Workspace(root)
+    land(workspace, tables, "history")
+    ordered = landed_history(workspace)
+    write_state(workspace, build_features(workspace, ordered), ordered)
+    return workspace
+
+
+def serve(workspace: Workspace, events: Events, *, step: int = 137, life: int = RECORDS_A_LIFE) -> EventLog:
+    """Append events and apply them; every engine dies after ``life`` records, and the next one goes on."""
+    log = open_log(workspace, Clock.LOG)
+    log.append([NewEvent(type=MODEL, event_id="model", body={"version": "1"}), *events])
+    while True:
+        ops, online = OpsStore(workspace.ops), OnlineWriter(workspace.online)
+        seed(ops, workspace, log.origin)
+        engine = Engine(log, ops, LiveFeatures(), lambda _: PriorForecaster(), online, EngineSettings())
+        applied = 0
+        while applied < life and (count := engine.step(step)):
+            applied += count
+        ops.close()
+        online.close()
+        if not count:
+            return log
+
+
+def messy(events: Events, seed_: int = 5) -> Events:
+    """The same events: some doubled, some an hour late, some swapped with their neighbours."""
+    draw = random.Random(seed_)
+    rows = [event for event in events if event.type != TICK]
+    ticks = [event for event in events if event.type == TICK]
+    doubled = [replace(event, event_id=f"{event.event_id}-again") for event in rows if draw.random() < 0.05]
+    late = [
+        replace(event, received_us=event.received_us + draw.choice([0, 1, 5_000_000, HOUR_US]))
+        for event in [*rows, *doubled]
+        if event.received_us is not None
+    ]
+    return sorted([*late, *ticks], key=lambda event: event.received_us or 0)
+
+
+@pytest.fixture(scope="module")
+def city() -> tuple[dict[str, pa.Table], Events]:
+    """Days of history, and the events of the day after it with a tick every two minutes."""
+    days = [tables for _, tables in simulated.generate("small", 3, date(2026, 3, 2), HISTORY_DAYS + 1)]
+    history, unseen = days[:HISTORY_DAYS], days[HISTORY_DAYS]
+    names = dict.fromkeys(name for tables in history for name in tables)
+    joined = {name: pa.concat_tables([day[name] for day in history if name in day]) for name in names}
+    return joined, [to_new_event(parse(event)) for event in timeline(unseen, timedelta(seconds=120))]
+
+
+@pytest.fixture(scope="module")
+def served(
+    city: tuple[dict[str, pa.Table], Events], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    tables, events = city
+    workspace = build_history(tmp_path_factory.mktemp("parity") / "w", tables)
+    serve(workspace, messy(events))
+    yield workspace
+
+
+@pytest.mark.slow
+def test_every_logged_vector_is_retrieved_again_to_the_bit(served: Workspace) -> None:
+    found = parity(served)
+    assert found.differences == ()
+    assert (found.identical, found.absent) == (found.vectors, 0)
+    assert found.instants > 200
+
+
+@pytest.mark.slow
+def test_the_log_goes_on_from_the_history_in_sequence_and_in_time(served: Workspace) -> None:
+    seq, last_us = history_end(landed_history(served))
+    log = open_log(served, Clock.LOG)
+    first = log.read(0, 1)[0]
+    assert log.origin == Head(seq, last_us)
+    assert (first.seq, first.received_us) == (seq + 1, last_us)
+
+
+@pytest.mark.slow
+def test_a_vector_that_was_not_logged_so_is_found_and_named(served: Workspace) -> None:
+    place = FEATURE_NAMES.index("route_pace")
+    connection = sqlite3.connect(served.ops)
+    stop_id, as_of_us, vector = connection.execute(
+        "SELECT stop_id, as_of_us, vector FROM forecast_history ORDER BY as_of_us DESC LIMIT 1"
+    ).fetchone()
+    wrong = np.frombuffer(vector, np.float32).copy()
+    wrong[place] = np.nextafter(wrong[place], np.float32(np.inf))
+    save = "UPDATE {} SET vector = ? WHERE stop_id = ? AND as_of_us = ?"
+    tables = ("forecast_history", "forecast_latest")
+    try:
+        for table in tables:
+            connection.execute(save.format(table), (wrong.tobytes(), stop_id, as_of_us))
+        connection.commit()
+        answer = CliRunner().invoke(app, ["features", "parity", "-w", str(served.root), "--json"])
+    finally:
+        for table in tables:
+            connection.execute(save.format(table), (vector, stop_id, as_of_us))
+        connection.commit()
+        connection.close()
+    assert answer.exit_code == 1
+    assert '"feature": "route_pace"' in answer.stdout
+
+
+@pytest.mark.slow
+def test_parity_refuses_another_history_than_the_engine_took_up(served: Workspace) -> None:
+    batch = served.landed / "pings" / "history.parquet"
+    away = batch.rename(batch.with_suffix(".away"))
+    try:
+        with pytest.raises(WorkspaceError, match="the log goes on from"):
+            parity(served)
+    finally:
+        away.rename(batch)
+
+
+def test_nothing_logged_is_no_parity(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="has logged no forecast"):
+        parity(Workspace(tmp_path))
