@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export FEAST_USAGE := False
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench lock clean
+.PHONY: help env demo test check format docs bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ check: env ## Style, types and the import floors
 format: env ## Rewrite the files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: env ## Write the reference pages that are made from the definitions
+	$(BIN)/python -m pipelines.documents
 
 bench: env ## Run the benchmarks (BENCH=name for one)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -10,11 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main(names: list[str]) -> int:
-    from benchmarks import features, training
+    from benchmarks import contracts, features, training
     from benchmarks.harness import Result, run, write
     from pipelines.terminal import console, remarks, table
 
-    known = {benchmark.name: benchmark for benchmark in (*features.BENCHMARKS, *training.BENCHMARKS)}
+    known = {
+        benchmark.name: benchmark
+        for benchmark in (*contracts.BENCHMARKS, *features.BENCHMARKS, *training.BENCHMARKS)
+    }
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no benchmark is called {unknown[0]}; there are {', '.join(known)}", file=sys.stderr)

@@ -88,9 +88,7 @@ def _build(folder: Path, tables: Sequence[tuple[Table, pa.Table]]) -> list[_Outc
         for name in context.get_site_names():
             context.delete_data_docs_site(name)
         context.add_data_docs_site(site_name="batch", site_config=_site(folder))
-        outcomes = [
-            _validate(context, table, rows.select(table.names).to_pandas()) for table, rows in tables
-        ]
+        outcomes = [_validate(context, table, rows.select(table.names).to_pandas()) for table, rows in tables]
         context.build_data_docs()
     return outcomes
 

@@ -67,3 +67,8 @@ class Workspace:
     @property
     def reports(self) -> Path:
         return self.root / "reports"
+
+    @property
+    def data_docs(self) -> Path:
+        """Great Expectations' pages of a landed batch: ``reports/data-docs/<batch>/index.html``."""
+        return self.reports / "data-docs"

@@ -1,14 +1,11 @@
-"""Feast's offline store on Polars: point-in-time joins from Parquet by ``join_asof``.
+"""Feast's offline store: point-in-time joins from Parquet files, as ``features.as_of_join`` defines them.
 
-Named in Feast's configuration as ``features.offline_store.PolarsOfflineStore``. For each entity row and view
-it takes the last version whose event timestamp is at most the row's; among equal ones the greatest created
-timestamp; nothing when it is older than the view's time to live (boundary included). Rows keep their order.
+Named in Feast's configuration as ``features.offline_store.PolarsOfflineStore``. Rows keep their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -16,116 +13,32 @@ from typing import Any, Literal
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from feast import FeatureView, OnDemandFeatureView
 from feast.data_source import DataSource
-from feast.errors import (
-    EntityTimestampInferenceException,
-    FeastJoinKeysDuringMaterialization,
-    SavedDatasetLocationAlreadyExists,
-)
-from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileStorage
+from feast.errors import EntityTimestampInferenceException, FeastJoinKeysDuringMaterialization
+from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.saved_dataset import SavedDatasetStorage
+from pydantic import PositiveInt
 
 from data_contracts.errors import WorkspaceError
-
-# Columns of our own; a double underscore at the start is no name of a feature.
-ROW = "__row"
-AS_OF_US = "__as_of_us"
-EVENT_TS_US = "__event_ts_us"
-CREATED_US = "__created_us"
-VERSION = "__version"
+from features.as_of_join import AsOfJoin
+from features.retrieval_job import AsOfRetrievalJob, PolarsRetrievalJob, local_path
 
 
 class PolarsOfflineStoreConfig(FeastConfigBaseModel):
-    """Nothing to set: the sources say where their files lie."""
+    """How much memory a join may take; larger ones go on in partitions, their columns in temporary files."""
 
     type: Literal["features.offline_store.PolarsOfflineStore"] = "features.offline_store.PolarsOfflineStore"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AsOfJoin:
-    """How one projection of a view is joined to the entity rows.
-
-    ``keys`` maps columns of the source to columns of the entity rows, ``outputs`` features to their output
-    names. ``ttl_us`` is None where versions stay valid for ever.
-    """
-
-    path: str
-    keys: dict[str, str]
-    outputs: dict[str, str]
-    event_ts: str
-    created: str | None
-    ttl_us: int | None
-
-
-class PolarsRetrievalJob(RetrievalJob):
-    """A retrieval that runs when its result is asked for."""
-
-    def __init__(
-        self,
-        evaluate: Callable[[], pa.Table],
-        *,
-        repo_path: Path | None,
-        full_feature_names: bool = False,
-        features: tuple[str, ...] = (),
-        on_demand_feature_views: list[OnDemandFeatureView] | None = None,
-        metadata: RetrievalMetadata | None = None,
-    ) -> None:
-        self._evaluate = evaluate
-        self._repo_path = repo_path
-        self._full_feature_names = full_feature_names
-        self._features = features
-        self._on_demand_feature_views = on_demand_feature_views or []
-        self._metadata = metadata
-
-    @property
-    def full_feature_names(self) -> bool:
-        return self._full_feature_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        return self._on_demand_feature_views
-
-    @property
-    def metadata(self) -> RetrievalMetadata | None:
-        return self._metadata
-
-    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
-        """Integers of features stay integers (pandas Int64), nulls included."""
-        table = self.to_arrow(validation_reference=validation_reference, timeout=timeout)
-        return _to_pandas(table, self._features)
-
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return _to_pandas(self._evaluate(), self._features)
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._evaluate()
-
-    def persist(
-        self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None
-    ) -> None:
-        """Write the result to one Parquet file, all of it or nothing."""
-        if not isinstance(storage, SavedDatasetFileStorage):
-            raise WorkspaceError(
-                f"a data set is saved to a file, not to {type(storage).__name__}",
-                next_step="pass a SavedDatasetFileStorage",
-            )
-        path = _local_path(storage.file_options.uri, self._repo_path)
-        if path.exists() and not allow_overwrite:
-            raise SavedDatasetLocationAlreadyExists(location=storage.file_options.uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        pq.write_table(self.to_arrow(), partial)
-        partial.replace(path)
+    memory_mb: PositiveInt = 4096
 
 
 class PolarsOfflineStore(OfflineStore):
     """Exact on age, ties of the created timestamp, null keys, duplicate rows and row order."""
+
+    supports_filter_by_created_timestamp = True
 
     @staticmethod
     def get_historical_features(
@@ -136,22 +49,33 @@ class PolarsOfflineStore(OfflineStore):
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
-        **kwargs: object,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """Join every requested projection to the entity rows as of their timestamps."""
-        if not isinstance(entity_df, pd.DataFrame) or kwargs:
+        """Join every requested projection to the entity rows as of their timestamps.
+
+        Without entity rows there is one for each entity that has a version within the dates, as of the end.
+        """
+        joins = _joins(feature_views, feature_refs, config.repo_path, full_feature_names)
+        if filter_by_created_timestamp:
+            joins = [replace(join, by_created=join.created is not None) for join in joins]
+        if entity_df is None:
+            entity_df = _every_entity(joins, start_date, end_date)
+        if not isinstance(entity_df, pd.DataFrame):
             raise NotImplementedError(
-                "PolarsOfflineStore: pass the entity rows as a pandas DataFrame, no range"
+                "PolarsOfflineStore: pass the entity rows as a pandas DataFrame, or none"
             )
         event_ts = _event_ts(entity_df)
-        joins = _joins(feature_views, feature_refs, config.repo_path, full_feature_names)
         outputs = tuple(name for join in joins for name in join.outputs.values())
         _refuse_clashes(outputs, list(entity_df.columns), full_feature_names)
-        return PolarsRetrievalJob(
-            lambda: _retrieve(entity_df, event_ts, joins),
+        return AsOfRetrievalJob(
+            entity_df,
+            event_ts,
+            joins,
+            limit_bytes=config.offline_store.memory_mb * 2**20,
             repo_path=config.repo_path,
             full_feature_names=full_feature_names,
-            features=outputs,
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             metadata=RetrievalMetadata(
                 features=feature_refs,
@@ -247,6 +171,36 @@ def _join(
     )
 
 
+def _every_entity(joins: list[AsOfJoin], start: datetime | None, end: datetime | None) -> pd.DataFrame:
+    """A row at the end of the dates, by default now, for each entity that has a version within them."""
+    end = end or datetime.now(UTC)
+    names = {tuple(sorted(join.keys.values())) for join in joins}
+    if len(names) != 1:
+        raise WorkspaceError(
+            "without entity rows the views must share their join keys",
+            where="get_historical_features",
+            next_step="pass entity rows",
+        )
+    seen = pl.concat([_entities_of(join, start, end) for join in joins], how="diagonal_relaxed").unique(
+        maintain_order=True
+    )
+    rows = seen.to_pandas()
+    instant = pd.Timestamp(end).as_unit("us")
+    return rows.assign(
+        **{
+            DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL: pd.Series(
+                [instant] * len(rows), dtype="datetime64[us, UTC]"
+            )
+        }
+    )
+
+
+def _entities_of(join: AsOfJoin, start: datetime | None, end: datetime) -> pl.DataFrame:
+    versions = _within(pl.scan_parquet(join.path), join.event_ts, start, end)
+    keyed = versions.select(pl.col(column).alias(key) for column, key in sorted(join.keys.items()))
+    return keyed.drop_nulls().unique().sort(pl.all()).collect()
+
+
 def _refuse_clashes(outputs: tuple[str, ...], columns: list[str], full_names: bool) -> None:
     """A feature's full name wins over a column of the entity rows; a short name is ambiguous."""
     clashes = sorted(set(outputs) & set(columns))
@@ -256,98 +210,6 @@ def _refuse_clashes(outputs: tuple[str, ...], columns: list[str], full_names: bo
             where="get_historical_features",
             next_step="ask with full_feature_names=True",
         )
-
-
-def _retrieve(entity_df: pd.DataFrame, event_ts: str, joins: list[AsOfJoin]) -> pa.Table:
-    """Join every view to the entity rows; the rows' own columns come back untouched."""
-    taken = {name for join in joins for name in join.outputs.values()}
-    rows = pa.Table.from_pandas(entity_df, preserve_index=False)
-    moments = _moments(rows, event_ts, {key for join in joins for key in join.keys.values()})
-    features = [_as_of(moments, join) for join in joins]
-    rows = rows.drop_columns([name for name in rows.column_names if name in taken])
-    for frame in features:
-        found = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        for name in found.column_names:
-            rows = rows.append_column(name, found.column(name))
-    return rows
-
-
-def _moments(rows: pa.Table, event_ts: str, keys: set[str]) -> pl.DataFrame:
-    """The join keys and instants of the entity rows, by instant; a naive time is UTC."""
-    missing = sorted(keys - set(rows.column_names))
-    if missing:
-        raise WorkspaceError(
-            f"the entity rows lack the join keys {', '.join(missing)}",
-            where="get_historical_features",
-            next_step="add these columns",
-        )
-    frame = pl.DataFrame(pl.from_arrow(rows.select([event_ts, *sorted(keys)])))
-    return frame.select(
-        pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW), _epoch_us(event_ts).alias(AS_OF_US), *sorted(keys)
-    ).sort(AS_OF_US, nulls_last=True)
-
-
-def _as_of(moments: pl.DataFrame, join: AsOfJoin) -> pl.DataFrame:
-    """The join's features for each entity row, in the rows' own order.
-
-    Only the number of the version goes through the join; its features are gathered afterwards.
-    """
-    versions = _versions(moments, join)
-    numbered = versions.select(EVENT_TS_US, *join.keys).with_row_index(VERSION)
-    usable = pl.lit(True) if join.ttl_us is None else pl.col(AS_OF_US) - pl.col(EVENT_TS_US) <= join.ttl_us
-    at = (
-        moments.select(ROW, AS_OF_US, *_left_keys(join, versions.schema, moments.schema))
-        .join_asof(
-            numbered,
-            left_on=AS_OF_US,
-            right_on=EVENT_TS_US,
-            by=list(join.keys),
-            strategy="backward",
-            coalesce=False,
-            check_sortedness=False,
-        )
-        .select(ROW, pl.when(usable).then(VERSION).alias(VERSION))
-        .sort(ROW)
-        .get_column(VERSION)
-    )
-    return versions.select(pl.col(name).gather(at).alias(output) for name, output in join.outputs.items())
-
-
-def _versions(moments: pl.DataFrame, join: AsOfJoin) -> pl.DataFrame:
-    """The versions that any entity row could take, by event and created timestamp."""
-    first_us = pl.lit(moments[AS_OF_US].min(), pl.Int64)
-    last_us = pl.lit(moments[AS_OF_US].max(), pl.Int64)
-    in_reach = pl.col(EVENT_TS_US) <= last_us
-    if join.ttl_us is not None:
-        in_reach &= pl.col(EVENT_TS_US) >= first_us - join.ttl_us
-    created = _epoch_us(join.created) if join.created else pl.lit(0, pl.Int64)
-    return (
-        pl.scan_parquet(join.path)
-        .select(
-            _epoch_us(join.event_ts).alias(EVENT_TS_US),
-            created.alias(CREATED_US),
-            *dict.fromkeys([*join.keys, *join.outputs]),
-        )
-        .filter(in_reach)
-        .sort(EVENT_TS_US, CREATED_US, nulls_last=False, maintain_order=True)
-        .drop(CREATED_US)
-        .collect()
-    )
-
-
-def _left_keys(join: AsOfJoin, right: pl.Schema, left: pl.Schema) -> list[pl.Expr]:
-    """The entity rows' key columns under the source's names and types; a fraction matches no integer."""
-    keys = []
-    for column, key in join.keys.items():
-        value = pl.col(key)
-        if left[key].is_float() and right[column].is_integer():
-            value = pl.when(value == value.floor()).then(value)
-        keys.append(value.cast(right[column], strict=False).alias(column))
-    return keys
-
-
-def _epoch_us(column: str) -> pl.Expr:
-    return pl.col(column).dt.epoch("us")
 
 
 def _scan(source: DataSource, repo_path: Path | None, join_keys: list[str]) -> pl.LazyFrame:
@@ -362,10 +224,11 @@ def _scan(source: DataSource, repo_path: Path | None, join_keys: list[str]) -> p
 def _within(
     versions: pl.LazyFrame, event_ts: str, start: datetime | None, end: datetime | None
 ) -> pl.LazyFrame:
+    event_us = pl.col(event_ts).dt.epoch("us")
     if start is not None:
-        versions = versions.filter(_epoch_us(event_ts) >= _epoch_us_of(start))
+        versions = versions.filter(event_us >= _epoch_us_of(start))
     if end is not None:
-        versions = versions.filter(_epoch_us(event_ts) <= _epoch_us_of(end))
+        versions = versions.filter(event_us <= _epoch_us_of(end))
     return versions
 
 
@@ -392,7 +255,7 @@ def _file_source(source: DataSource | None) -> FileSource:
 
 
 def _source_path(source: FileSource, repo_path: Path | None) -> str:
-    path = _local_path(source.path, repo_path)
+    path = local_path(source.path, repo_path)
     if not path.exists():
         raise WorkspaceError(
             "the versions of this view have not been built",
@@ -400,19 +263,6 @@ def _source_path(source: FileSource, repo_path: Path | None) -> str:
             next_step="run `punctual features build`",
         )
     return str(path)
-
-
-def _local_path(uri: str, repo_path: Path | None) -> Path:
-    return Path(FileSource.get_uri_for_file_path(repo_path, uri.removeprefix("file://")))
-
-
-def _to_pandas(table: pa.Table, features: tuple[str, ...]) -> pd.DataFrame:
-    frame = table.to_pandas().reset_index(drop=True)
-    nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
-    for name in features:
-        if name in table.column_names and table.schema.field(name).type in nullable:
-            frame[name] = table.column(name).to_pandas(types_mapper=nullable.get)
-    return frame
 
 
 def _instant(value: Any) -> datetime:

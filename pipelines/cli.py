@@ -108,6 +108,9 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or globs.")],
     batch: Annotated[str, typer.Option(help="Name of the batch; landing it again replaces it.")] = "history",
     weather: Annotated[Path | None, typer.Option(help="Weather file or folder.")] = None,
+    data_docs: Annotated[
+        bool, typer.Option("--data-docs", help="Write Great Expectations' pages of the rows as they came in.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
@@ -120,17 +123,53 @@ def ingest(
         tell("reading")
         loaded = adapter(source).load(paths, weather)
         tell("checking contracts")
-        report = land(Workspace(workspace), loaded.tables, batch)
+        report = land(Workspace(workspace), loaded.tables, batch, data_docs=data_docs)
     if json:
         print(as_json(report.as_json() | {"excluded": dict(loaded.excluded)}))
         return
-    rows = [(t.table, t.rows, t.good, t.bad, t.duplicates, _reasons(t.reasons)) for t in report.tables]
-    columns = ("table", "rows", "landed", "quarantined", "duplicates", "why")
+    rows = [
+        (t.table, t.rows, t.good, t.late, t.bad, t.duplicates, _reasons(t.reasons)) for t in report.tables
+    ]
+    columns = ("table", "rows", "landed", "of them late", "quarantined", "duplicates", "why")
     console.print(table(f"batch {batch} in {workspace}", columns, rows))
+    if report.data_docs:
+        console.print(f"data docs: {report.data_docs}")
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{code} {count:,}" for code, count in sorted(reasons.items(), key=lambda r: -r[1])[:4])
+
+
+@app.command()
+def audit(
+    path: Annotated[
+        Path | None, typer.Argument(help="A source's folder or a workspace; --workspace if left out.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Name of the adapter or feed, where the files do not tell.")
+    ] = None,
+    weather: Annotated[Path | None, typer.Option(help="Weather file or folder.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """What data can carry: figures, label leaks, a verdict a capability; exit 1 if no forecast."""
+    from pipelines.audit.report import write_report
+    from pipelines.audit.run import audit as run
+    from pipelines.audit.screen import show
+    from pipelines.terminal import console, steps, write_json
+
+    with steps("audit", 20) as tell:
+        done = run(path or workspace, source, weather, tell)
+    show(done)
+    if json:
+        write_json(json, done.as_json())
+        console.print(f"every figure: {json}")
+    if report:
+        write_report(report, done)
+        console.print(f"with plots:   {report}")
+    if not done.carries_a_forecast:
+        raise typer.Exit(1)
 
 
 @features_app.command("build")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.metrics import COVERAGE
+from training.page import page, plot, write_page
 from training.quantiles import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
@@ -17,21 +17,11 @@ if TYPE_CHECKING:
 Figures = Mapping[str, Any]
 SHOWN_GROUPS = 40
 COLUMNS = ("n", "mae_min", "rmse_min", "pinball_min", "coverage_80", "width_80_min", "interval_score_80")
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1b1f24; background: #fff }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .75rem; text-align: right;
-  border-bottom: 1px solid #d0d7de } td:first-child, th:first-child { text-align: left }
-svg { max-width: 100%; height: auto }
-"""
 
 
 def write_report(path: Path, title: str, figures: Figures) -> None:
     """Write the report whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(report(title, figures), encoding="utf-8")
-    staged.replace(path)
+    write_page(path, report(title, figures))
 
 
 def report(title: str, figures: Figures) -> str:
@@ -47,12 +37,11 @@ def report(title: str, figures: Figures) -> str:
         _table("By time to arrival", figures["by_horizon"]),
         f"<p>Late: {late['base_rate']:.1%} of stops. Brier skill {_number(late['brier_skill'])}, "
         f"calibration error {_number(late['ece'])}, AUC {_number(late['auc'])}.</p>",
-        _plot("Does a quantile mean what it says?", lambda axes: _calibration(axes, figures)),
-        _plot("Error and window by time to arrival", lambda axes: _horizon(axes, figures)),
-        _plot(f"Coverage of the {COVERAGE:.0%} window by group", lambda axes: _groups(axes, figures)),
+        plot("Does a quantile mean what it says?", lambda axes: _calibration(axes, figures)),
+        plot("Error and window by time to arrival", lambda axes: _horizon(axes, figures)),
+        plot(f"Coverage of the {COVERAGE:.0%} window by group", lambda axes: _groups(axes, figures)),
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>"
+    return page(title, parts)
 
 
 def _table(title: str, lines: Mapping[str, Figures]) -> str:
@@ -68,17 +57,6 @@ def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:,.3f}"
-
-
-def _plot(title: str, draw: Callable[[Axes], None]) -> str:
-    """A plot as SVG text."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    draw(figure.subplots())
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return f"<h2>{escape(title)}</h2>{text.getvalue()[text.getvalue().index('<svg') :]}"
 
 
 def _calibration(axes: Axes, figures: Figures) -> None:

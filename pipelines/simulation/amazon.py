@@ -41,7 +41,7 @@ def amazon_stops(folder: Path) -> Stops:
         ((closes.max() - opens.min()).dt.total_seconds() / 3600).cast(pl.Float64).alias("window_h"),
         pl.col("dropoff_zone_id").first().alias("zone"),
     )
-    east_m = _M_PER_DEG * np.cos(np.radians(stops["dropoff_lat"].mean()))
+    east_m = _M_PER_DEG * np.cos(np.radians(stops["dropoff_lat"].to_numpy().mean()))
     return stops.select(
         pl.col("vehicle_id").alias("route"),
         (pl.col("dropoff_long") * east_m).alias("x_m"),
@@ -65,7 +65,7 @@ def city_stops(size: str) -> Stops:
             "route": plan.place_route[stop],
             "x_m": plan.place_x_m[stop],
             "y_m": plan.place_y_m[stop],
-            "service_s": (city.done_s - city.arrived_s)[: plan.planned][stop],
+            "service_s": city.done_s[stop] - city.arrived_s[stop],
             "parcels": plan.orders.parcels[stop],
             "window_h": plan.orders.booked_s[stop] / 3600,
             "zone": plan.place_zone[stop],
@@ -90,7 +90,9 @@ def figures(stops: Stops) -> dict[str, Array]:
             np.concatenate([_tour_m(xy_m) for xy_m in places])
         ),
         "service seconds": _quantiles(stops["service_s"].to_numpy()),
-        "service hours per van": _quantiles([part["service_s"].sum() / 3600 for part in parts]),
+        "service hours per van": _quantiles(
+            [float(part["service_s"].to_numpy().sum()) / 3600 for part in parts]
+        ),
         "parcels per stop": _quantiles(stops["parcels"].to_numpy()),
         "hours of a booked window": _quantiles(window_h[booked]),
         "share with a booked window": np.array([booked.mean()]),

@@ -18,8 +18,7 @@ def advance(run: Run, until_s: float) -> None:
         if run.state.now_s <= at_s < until_s:
             drive_until(run, at_s)
             _add_stops(run, review)
-            for _ in range(1 + run.plan.routes // run.world.parameters.dispatch.routes_per_handover):
-                _hand_over(run, review)
+            _hand_over(run, review)
     drive_until(run, until_s)
 
 
@@ -51,31 +50,40 @@ def _add_stops(run: Run, review: int) -> None:
     state.end[day, route] += 1
     state.joined_s[day, stop] = at_s
     if run.draws.days == 1:
-        for r, first in zip(route.tolist(), place[:, 0].tolist(), strict=True):
-            _revise(run, review, 2 + 2 * review, r, first)
+        _revise(run, review, 2 + 2 * review, dict(zip(route.tolist(), place[:, 0].tolist(), strict=True)))
 
 
 def _hand_over(run: Run, review: int) -> None:
-    """The van that is furthest behind gives its last stops to a neighbour that is not, once a day and review."""
+    """The vans that are furthest behind give their last stops to a neighbour that is not, if there is one."""
+    p, every = run.world.parameters.dispatch, np.arange(run.draws.days)
+    tried = np.zeros(run.state.at.shape, bool)
+    helped: dict[int, int] = {}
+    for _ in range(1 + run.plan.routes // p.routes_per_handover):
+        giver, helper, day = _pairs(run, review, tried)
+        tried[every, giver] = True
+        giver = giver[day]
+        _move(run.state.order, run.state.end, day, giver, helper, p.handover_stops)
+        run.state.slip_s[day, giver] = p.helper_behind_s
+        for route in helper.tolist() if run.draws.days == 1 else ():
+            helped.setdefault(route, int(run.state.end[0, route]) - 1 - p.handover_stops)
+    if helped:
+        _revise(run, review, 3 + 2 * review, helped)
+
+
+def _pairs(run: Run, review: int, tried: Array) -> tuple[Array, Array, Array]:
+    """The van of each day that is furthest behind; of the days on which somebody can help, who; and these days."""
     state, plan, p = run.state, run.plan, run.world.parameters.dispatch
-    count, every = p.handover_stops, np.arange(run.draws.days)
-    left = state.end - state.at - 1
-    behind_s = np.where(run.world.on_road & (left >= 2 * count), state.slip_s, -np.inf)
+    every, left = np.arange(run.draws.days), state.end - state.at - 1
+    may_give = run.world.on_road & (left >= 2 * p.handover_stops) & ~tried
+    behind_s = np.where(may_give, state.slip_s, -np.inf)
     giver = behind_s.argmax(axis=1)
-    helpers = plan.route_neighbours[giver]
-    day = every[:, None]
-    helps = (helpers >= 0) & (state.slip_s[day, helpers] < p.helper_behind_s) & (left[day, helpers] > 0)
-    helps &= state.end[day, helpers] + count < plan.order_width
-    helps &= state.departed_s[day, helpers] < plan.review_s[review]
-    slip_s = np.where(helps, state.slip_s[day, helpers], np.inf)
-    helper = helpers[every, slip_s.argmin(axis=1)]
-    d = np.flatnonzero((behind_s[every, giver] > p.handover_behind_s) & helps.any(axis=1))
-    giver, helper = giver[d], helper[d]
-    _move(state.order, state.end, d, giver, helper, count)
-    state.slip_s[d, giver] = p.helper_behind_s
-    if run.draws.days == 1:
-        for h in helper.tolist():
-            _revise(run, review, 3 + 2 * review, h, int(state.end[0, h]) - 1 - count)
+    near, day = plan.route_neighbours[giver], every[:, None]
+    helps = (near >= 0) & (state.slip_s[day, near] < p.helper_behind_s) & (left[day, near] > 0)
+    helps &= state.end[day, near] + p.handover_stops < plan.order_width
+    helps &= state.departed_s[day, near] < plan.review_s[review]
+    helper = near[every, np.where(helps, state.slip_s[day, near], np.inf).argmin(axis=1)]
+    days = np.flatnonzero((behind_s[every, giver] > p.handover_behind_s) & helps.any(axis=1))
+    return giver, helper[days], days
 
 
 def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, count: int) -> None:
@@ -88,31 +96,33 @@ def _move(order: Array, end: Array, day: Array, giver: Array, helper: Array, cou
     end[day, helper] += count
 
 
-def _revise(run: Run, review: int, version: int, route: int, first: int) -> None:
-    """Plans the rest of a route of a single day again, and tells of its stops from a place on."""
+def _revise(run: Run, review: int, version: int, first_changed: dict[int, int]) -> None:
+    """Plans the rest of some routes of a single day again, and tells of their stops from a place on."""
     state, plan, at_s = run.state, run.plan, float(run.plan.review_s[review])
-    place = np.arange(state.at[0, route], state.end[0, route] - 1)
-    stop = state.order[0, route, place]
-    waiting = state.outcome[0, stop] == Outcome.OPEN
-    place, stop = place[waiting], stop[waiting]
+    routes = np.array(list(first_changed))
+    places = [np.arange(state.at[0, r], state.end[0, r] - 1) for r in routes]
+    places = [
+        place[state.outcome[0, state.order[0, r, place]] == Outcome.OPEN]
+        for r, place in zip(routes, places, strict=True)
+    ]
+    tours = [state.order[0, r, place] for r, place in zip(routes, places, strict=True)]
+    here = state.under_way[0, routes]
+    at_door = (here >= 0) & (here < plan.stops)
+    still_s = np.where(at_door, plan.service_s[np.where(at_door, here, 0)] / 2, 0.0)
+    here = np.where(here < 0, plan.depot_place(routes), here)
+    arrival_s, travel_s = plan.planner.times(routes, tours, here, at_s + still_s)
+    place, stop = np.concatenate(places), np.concatenate(tours)
+    route = np.repeat(routes, [len(tour) for tour in tours])
     state.route[0, stop] = route
-    here = int(state.under_way[0, route])
-    here, still_s = (
-        (plan.stops + route, 0.0)
-        if here < 0
-        else (here, float(plan.service_s[min(here, plan.stops - 1)]) / 2)
+    told = (
+        place
+        >= np.array(list(first_changed.values()))[np.repeat(np.arange(len(tours)), list(map(len, tours)))]
     )
-    arrival_s, travel_s = plan.planner.times(
-        np.array([route]), [stop], np.array([here]), np.array([at_s + still_s])
-    )
-    told = place >= first
-    changed = stop[told]
-    revision = Revision(at_s, version, route, changed, 1 + place[told], arrival_s[changed], travel_s[changed])
-    run.revisions.append(revision)
-    new = changed[changed >= plan.planned]
-    new = new[np.isnan(run.promised_s[0, new])]
-    width = plan.orders.level[new], plan.orders.booked_s[new]
-    run.promised_s[:, new] = promise_s(run.world.parameters, *width, arrival_s[new], arrival_s[new] - at_s)
+    place, stop, route = place[told], stop[told], route[told]
+    run.revisions.append(Revision(at_s, version, stop, route, 1 + place, arrival_s[stop], travel_s[stop]))
+    new = stop[(stop >= plan.planned) & np.isnan(run.promised_s[0, stop])]
+    sold = plan.orders.level[new], plan.orders.booked_s[new]
+    run.promised_s[:, new] = promise_s(run.world.parameters, *sold, arrival_s[new], arrival_s[new] - at_s)
 
 
 def _away_m(run: Run, here: Array, there: Array) -> Array:

@@ -31,12 +31,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Stops of a route whose plan a review changed, with the new plan; each array is (stops,)."""
+    """Stops whose plan a review changed, with the new plan; each array is (stops,)."""
 
     at_s: float
     version: int
-    route: int
     stop: Array
+    route: Array
     sequence: Array
     arrival_s: Array
     travel_s: Array

@@ -44,7 +44,7 @@ class Planner:
         lengths = np.array([len(tour) for tour in tours])
         for place in range(lengths.max(initial=0)):
             on = np.flatnonzero(lengths > place)
-            stop = np.array([tours[tour][place] for tour in on])
+            stop = np.array([tours[tour][place] for tour in on.tolist()])
             half = leg_m(self.world.parameters, self.x_m, self.y_m, before[on], stop) / 2
             reached_s = at_s[on]
             for end in (before[on], stop):

@@ -49,21 +49,10 @@ def stops(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.T
     evening = (first, route, plan.sequence[first], arrival_s, travel_s)
     if from_s <= told_s < until_s:
         told.append(_stops(city, envelope, told_s, 1, *evening))
-    told += [
-        _stops(
-            city,
-            envelope,
-            r.at_s,
-            r.version,
-            r.stop,
-            np.full(len(r.stop), r.route),
-            r.sequence,
-            r.arrival_s,
-            r.travel_s,
-        )
-        for r in city.revisions
-        if from_s <= r.at_s < until_s
-    ]
+    for r in city.revisions:
+        if from_s <= r.at_s < until_s:
+            changed = (r.stop, r.route, r.sequence, r.arrival_s, r.travel_s)
+            told.append(_stops(city, envelope, r.at_s, r.version, *changed))
     return pa.concat_tables(told).combine_chunks()
 
 

@@ -35,7 +35,7 @@ def traffic(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa
         city.rates.lane(0, world.zone_district[zone]), at_s.astype(float)
     )
     speed_mps = speed_mps * np.exp(p.traffic_sd * city.noise.normal("traffic error", zones * slots)[number])
-    incidents = _incidents(city, zone, at_s)
+    incidents = _incidents(city, zone, slot, slots)
     columns = {
         "event_id": joined_id("T", f"{city.plan.day:%Y%m%d}", zone + 1, slot),
         "zone_id": named(world.zone_ids, zone),
@@ -46,15 +46,14 @@ def traffic(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa
     return envelope.seal("traffic", columns, at_s.astype(float), number, zones * slots)
 
 
-def _incidents(city: City, zone: Array, at_s: Array) -> Array:
+def _incidents(city: City, zone: Array, slot: Array, slots: int) -> Array:
     """How many incidents are reported in each zone; one is known some minutes after its onset."""
-    world, count = city.world, np.zeros(len(zone), int)
-    later_s = world.parameters.messages.incident_known_s
+    world, p = city.world, city.world.parameters.messages
+    count, at_s = np.zeros((world.parameters.size.districts, slots), int), np.arange(slots) * p.traffic_s
     struck = city.upsets.of(Cause.SLOW_ZONE, Cause.INCIDENT)
     for district, onset_s, end_s in zip(struck.subject, struck.onset_s, struck.end_s, strict=True):
-        here = world.zone_district[zone] == district
-        count += here & (at_s >= onset_s + later_s) & (at_s < end_s)
-    return count
+        count[district] += (at_s >= onset_s + p.incident_known_s) & (at_s < end_s)
+    return count[world.zone_district[zone], slot]
 
 
 def weather(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -80,16 +80,5 @@ def arrivals_without(city: City) -> Array:
 
 
 def _spread(draws: Draws, days: int) -> Draws:
-    names = (
-        "congestion",
-        "weather",
-        "leg",
-        "service",
-        "home",
-        "cancelled_s",
-        "swap",
-        "add",
-        "loading",
-        "depot_s",
-    )
-    return replace(draws, **{name: np.repeat(getattr(draws, name), days, axis=0) for name in names})
+    columns = {f.name: getattr(draws, f.name) for f in fields(draws) if f.name != "upsets"}
+    return Draws(upsets=draws.upsets, **{name: np.repeat(a, days, axis=0) for name, a in columns.items()})

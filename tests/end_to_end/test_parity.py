@@ -18,6 +18,7 @@ from data_contracts.workspace import Workspace
 from pipelines import demo, replay
 from pipelines.demo import Scenario
 from pipelines.replay import Pace
+from training.registry import Registry
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
@@ -29,7 +30,8 @@ BATCHES_A_LIFE = 3
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, int]]:
     """A workspace that served a day while its engine was killed, and how often it was."""
     workspace = Workspace(tmp_path_factory.mktemp("parity") / "workspace")
-    _, _, tables = demo.prepare(workspace, Scenario(size="small", days=10), lambda _: None)
+    trained, _, tables = demo.prepare(workspace, Scenario(size="small", days=10), lambda _: None)
+    Registry(workspace).promote(trained.version.version)  # whatever the gate says of so short a history
     deaths = 0
 
     def kill_now_and_then(done: int, total: int, at: datetime) -> None:

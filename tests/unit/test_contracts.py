@@ -20,9 +20,28 @@ from hypothesis import strategies as st
 from data_contracts.checks import suite, validate, validate_rows
 from data_contracts.errors import ContractError, PunctualError
 from data_contracts.quarantine import REASONS, Split, coerce, split
-from data_contracts.tables import PINGS, STOP_EVENTS, STOPS, TABLES, WEATHER, Column, Dtype, Table
+from data_contracts.tables import (
+    PINGS,
+    ROUTES,
+    STOP_EVENTS,
+    STOPS,
+    TABLES,
+    WEATHER,
+    Column,
+    Dtype,
+    Form,
+    Table,
+)
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+GOOD_TEXT = {Form.DAY: "2024-05-01", Form.TIMEZONE: "Europe/Berlin"}
+ACROSS_ROWS = (
+    "EVENT_ID_REUSED",
+    "KEY_REUSED",
+    "FAR_FROM_ROUTE",
+    "FAR_FROM_VEHICLE",
+    "COMPLETED_BEFORE_ARRIVED",
+)
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -36,7 +55,7 @@ def make_row(table: Table, number: int = 0, **more: object) -> dict[str, Any]:
         Dtype.TIMESTAMP: NOON,
     }
     row = {c.name: c.allowed[0] if c.allowed else plain[c.dtype] for c in table.columns}
-    return row | more
+    return row | {c.name: GOOD_TEXT[c.form] for c in table.columns if c.form} | more
 
 
 def make_rows(table: Table, *rows: dict[str, Any]) -> pa.Table:
@@ -281,6 +300,8 @@ def cell_keeps_contract(column: Column, value: Any) -> bool:
             return not column.required
         case str() if not value.strip():
             return not column.required
+        case str() if column.form is not None:
+            return value == GOOD_TEXT[column.form]
         case str():
             return len(value) <= 1024 and (column.allowed is None or value in column.allowed)
         case datetime():
@@ -296,10 +317,15 @@ def cell_keeps_contract(column: Column, value: Any) -> bool:
 
 def keeps_contract(table: Table, row: dict[str, Any]) -> bool:
     """The contract of a single row, told a second time and slowly."""
-    return all(cell_keeps_contract(column, row[column.name]) for column in table.columns) and all(
-        row[order.earlier] <= row[order.later] + order.slack
-        for order in table.orders
-        if row[order.earlier] is not None and row[order.later] is not None
+    return (
+        all(cell_keeps_contract(column, row[column.name]) for column in table.columns)
+        and all(
+            row[order.earlier] <= row[order.later] + order.slack
+            for order in table.orders
+            if row[order.earlier] is not None and row[order.later] is not None
+            if order.only is None or row[order.only[0]] == order.only[1]
+        )
+        and not any(row[place.lat] == row[place.lon] == 0 for place in table.positions)
     )
 
 
@@ -310,7 +336,7 @@ def test_no_row_is_ever_lost_and_no_bad_one_let_through(data: st.DataObject, tab
     parts = split(table, coerce(table, rows))
     assert parts.good.num_rows + parts.bad.num_rows + parts.duplicates == rows.num_rows
     by_themselves = [row for row in rows.to_pylist() if keeps_contract(table, row)]
-    conflicts = sum(parts.reasons[code] for code in ("EVENT_ID_REUSED", "KEY_REUSED"))
+    conflicts = sum(parts.reasons[code] for code in ACROSS_ROWS)
     assert parts.good.num_rows + parts.duplicates + conflicts == len(by_themselves)
     assert {row["event_id"] for row in by_themselves} >= set(parts.good["event_id"].to_pylist())
     assert all(keeps_contract(table, row) for row in parts.good.to_pylist())

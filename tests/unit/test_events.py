@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from data_contracts.errors import ContractError
 from data_contracts.events import WIRE_EVENTS, deterministic_event_id, parse, rows_to_events
-from data_contracts.tables import PINGS, STOPS, TABLES, Dtype, Table
+from data_contracts.tables import PINGS, STOPS, TABLES, Dtype, Form, Table
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+GOOD_TEXT = {Form.DAY: "2024-05-01", Form.TIMEZONE: "Europe/Berlin"}
 
 
 def make_event(event_type: str = "stops", **more: object) -> dict[str, Any]:
@@ -32,9 +33,8 @@ def make_event(event_type: str = "stops", **more: object) -> dict[str, Any]:
         Dtype.TIMESTAMP: "2024-05-01T12:00:00Z",
     }
     columns = TABLES[event_type].columns
-    return (
-        {"type": event_type} | {c.name: c.allowed[0] if c.allowed else plain[c.dtype] for c in columns} | more
-    )
+    row = {c.name: c.allowed[0] if c.allowed else plain[c.dtype] for c in columns}
+    return {"type": event_type} | row | {c.name: GOOD_TEXT[c.form] for c in columns if c.form} | more
 
 
 def make_rows(table: Table, **more: object) -> pa.Table:

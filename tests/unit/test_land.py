@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import ContractError, PunctualError, SourceError, WorkspaceError
 from data_contracts.quarantine import REASONS
-from data_contracts.tables import PINGS, ROUTES, STOP_EVENTS, STOPS, TABLES, Dtype, Table
+from data_contracts.tables import PINGS, ROUTES, STOP_EVENTS, STOPS, TABLES, Dtype, Form, Table
 from data_contracts.workspace import Workspace
 from pipelines import land as landing
+from pipelines import staging
 from pipelines.land import land, read_landed
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+GOOD_TEXT = {Form.DAY: "2024-05-01", Form.TIMEZONE: "Europe/Berlin"}
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def make_rows(table: Table, n_rows: int, **more: object) -> pa.Table:
     for number in range(n_rows):
         plain = {Dtype.INTEGER: 1, Dtype.NUMBER: 1.0, Dtype.BOOLEAN: True, Dtype.TIMESTAMP: NOON}
         cells = {c.name: plain.get(c.dtype, f"{c.name[0]}{number}") for c in table.columns}
+        cells |= {c.name: GOOD_TEXT[c.form] for c in table.columns if c.form}
         kinds = {c.name: c.allowed[0] for c in table.columns if c.allowed}
         rows.append(cells | kinds | more)
     return pa.Table.from_pylist(rows, schema=table.arrow_schema())
@@ -150,7 +153,7 @@ def test_a_failing_write_leaves_nothing_behind(workspace: Workspace, monkeypatch
             raise OSError(28, "No space left on device")
         write(rows, file)
 
-    monkeypatch.setattr(landing.pq, "write_table", full_disk)
+    monkeypatch.setattr(staging.pq, "write_table", full_disk)
     with pytest.raises(WorkspaceError, match="No space left"):
         land(workspace, make_batch(), "b")
     assert len(written) == 3

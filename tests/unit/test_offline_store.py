@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
+from features import as_of_join
+from features.as_of_join import AsOfJoin, Memory, Moments
+from features.as_of_join import retrieve as retrieve_columns
 from features.feast_repo import open_store
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -276,7 +280,75 @@ def test_missing_join_key_or_file_is_said(store: FeatureStore):
 
 def test_entity_rows_must_be_a_frame(store: FeatureStore):
     with pytest.raises(NotImplementedError, match="pandas DataFrame"):
-        store.get_historical_features(None, ["ever:count"], start_date=NOON, end_date=NOON)
+        store.get_historical_features("SELECT 1", ["ever:count"])
+
+
+def test_without_entity_rows_every_entity_of_the_range_is_retrieved_at_its_end(store: FeatureStore):
+    land(store, [("a", 0, 0, 1.0, 1), ("a", 4, 0, 2.0, 2), ("b", 3, 0, 3.0, 3), ("c", 9, 0, 4.0, 4)])
+    job = store.get_historical_features(None, ["recent:count"], start_date=at(2), end_date=at(6))
+    frame = job.to_df()
+    assert frame[["sensor_id", "count"]].to_numpy().tolist() == [["a", 2], ["b", 3]]
+    assert set(frame["event_timestamp"]) == {at(6)}
+
+
+def test_without_entity_rows_views_of_different_keys_are_refused(store: FeatureStore):
+    land(store, [("a", 0, 0, 1.0, 1)])
+    with pytest.raises(WorkspaceError, match="share their join keys"):
+        store.get_historical_features(
+            None, ["recent:count", "ever:count"], full_feature_names=True, end_date=at(6)
+        )
+
+
+def known_by_created(
+    versions: Sequence[Version], sensor: str | None, offset: int, ttl_us: int | None
+) -> tuple[float | None, int | None]:
+    """The definition, of the versions that had been created by then."""
+    return as_of_by_loop([v for v in versions if v[2] <= offset], sensor, offset, ttl_us)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(versions=VERSIONS, moments=MOMENTS)
+def test_versions_created_after_the_instant_can_be_left_out(store, versions, moments):
+    land(store, versions)
+    service = store.get_feature_service("both")
+    frame = store.get_historical_features(
+        rows(*moments), service, full_feature_names=True, filter_by_created_timestamp=True
+    ).to_df()
+    expected = [known_by_created(versions, moment[0], moment[3], TTL_US)[1] for moment in moments]
+    assert plain(frame["from_recent__count"]) == expected
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(versions=VERSIONS, moments=MOMENTS)
+def test_a_join_in_partitions_gives_the_same(store, versions, moments):
+    land(store, versions)
+    path = str(Path(store.config.repo_path) / "features" / "recent.parquet")
+    join = AsOfJoin(
+        path=path,
+        keys={"sensor_id": "from_id"},
+        outputs={"speed_y": "speed_y", "count": "count", "sensor_id": "name"},
+        event_ts="event_timestamp",
+        created="created",
+        ttl_us=TTL_US,
+    )
+    table = pa.Table.from_pandas(rows(*moments), preserve_index=False)
+
+    def joined(limit_bytes: int, folder: str) -> list[list[Any]]:
+        memory = Memory(limit_bytes, Path(folder))
+        moments_ = Moments.of(table, "event_timestamp", [join])
+        assert (memory.partitions(join) > 1) == (limit_bytes < 1000)
+        return [c.to_arrow().to_pylist() for c in retrieve_columns(moments_, [join], memory).values()]
+
+    with TemporaryDirectory() as folder:
+        assert joined(900, folder) == joined(2**30, folder)
+
+
+def test_instants_too_far_apart_for_one_number_are_still_joined(store: FeatureStore, monkeypatch):
+    monkeypatch.setattr(as_of_join, "LARGEST_PLACE", 2)
+    land(store, [("a", 0, 0, 1.0, 1), ("a", 4, 0, 2.0, 2), ("b", 3, 0, 3.0, 3)])
+    frame = retrieve(store, rows(("a", "b", 1, -1), ("a", "b", 1, 3), ("a", "b", 1, 5), ("b", "a", 2, 2)))
+    assert plain(frame["from_recent__count"]) == [None, 1, 2, None]
+    assert plain(frame["to_recent__count"]) == [None, 3, 3, 1]
 
 
 @pytest.mark.filterwarnings("ignore:Saving dataset is an experimental feature:RuntimeWarning")

@@ -188,7 +188,7 @@ def test_a_twin_that_does_nothing_equals_the_original() -> None:
 def routes_left_alone(*twins: City) -> np.ndarray:
     """Routes whose stops are the same in all twins: no review changed them, and customers cancelled alike."""
     visited = [np.isfinite(arrivals_s(city)) for city in twins]
-    changed = {revision.route for city in twins for revision in city.revisions}
+    changed = {route for city in twins for revision in city.revisions for route in revision.route.tolist()}
     changed |= {int(r) for city in twins for r in city.plan.place_route[city.route != city.plan.place_route]}
     changed |= {int(r) for r in twins[0].route[: twins[0].plan.stops][visited[0] ^ visited[-1]]}
     return np.setdiff1d(np.arange(twins[0].plan.routes), list(changed))
