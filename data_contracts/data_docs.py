@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _OUTSIDE = (
     re.compile(r"<script\b.*?</script>", re.IGNORECASE | re.DOTALL),
     re.compile(r"<(link|img)\b[^>]*\b(href|src)=[\"']https?://[^>]*>", re.IGNORECASE),
+    re.compile(r"<p>[^<]*<a\b[^>]*newsletter.*?</p>", re.IGNORECASE | re.DOTALL),
     re.compile(r"background(-image)?:\s*url\([\"']?https?://[^)]*\)[^;}]*;?", re.IGNORECASE),
 )
 _STYLE = """<style>

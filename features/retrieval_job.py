@@ -130,10 +130,11 @@ class AsOfRetrievalJob(PolarsRetrievalJob):
         return rows
 
     def _own(self, columns: dict[str, Column]) -> pd.DataFrame:
-        """The entity rows, but for columns of a feature's name."""
-        return self._entity_df.drop(columns=columns.keys() & set(self._entity_df.columns)).reset_index(
-            drop=True
-        )
+        """The entity rows, but for columns of a feature's name; nothing is copied."""
+        rows = self._entity_df[[name for name in self._entity_df.columns if name not in columns]]
+        rows = rows.copy(deep=False)
+        rows.index = pd.RangeIndex(len(rows))
+        return rows
 
     def _columns(self) -> dict[str, Column]:
         keys = {key for join in self._joins for key in join.keys.values()}

@@ -20,6 +20,7 @@ from features.views import LOOKUPS, VIEWS, View
 DOCS = Path(__file__).parents[1] / "docs"
 
 _MADE = "<!-- Made by `make docs`; change the definition instead. -->"
+_UNREADABLE = ("`TYPE_<COLUMN>`", "the cell cannot be read as the column's dtype")
 _CONTRACTS = f"""{_MADE}
 # Data contracts
 
@@ -88,7 +89,7 @@ def _read(path: Path) -> str | None:
 
 def _table(table: Table) -> str:
     columns = ("column", "dtype", "unit", "required", "range or values", "meaning")
-    codes = ((f"`{code}`", meaning) for code, meaning in reasons(table).items())
+    codes = [_UNREADABLE, *((f"`{c}`", told) for c, told in reasons(table).items() if c[:5] != "TYPE_")]
     return "\n".join(
         (
             f"## {table.name}\n",
@@ -104,7 +105,10 @@ def _table(table: Table) -> str:
 
 
 def _promises(table: Table) -> Iterable[tuple[str, str]]:
-    yield "presence", "required" if table.required else "optional: what its absence costs is told by the audit"
+    yield (
+        "presence",
+        "required" if table.required else "optional: what its absence costs is told by the audit",
+    )
     yield "key", ", ".join(f"`{name}`" for name in table.key)
     yield "allowed lateness", _span(table.allowed_lateness)
     yield "freshness", _span(table.freshness) if table.freshness else "no limit"

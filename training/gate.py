@@ -1,7 +1,8 @@
 """The promotion gate: a challenger is promoted only when the same held-out rows say that it should be.
 
-Losses are compared in pairs, row by row, and the interval is clustered by service day: a storm hits every route at
-once, so rows of one day are not independent.
+Losses are compared in pairs, on the same rows. A storm hits every route at once, so the service day is the unit: the
+figure is the mean over days of ln(challenger's loss / incumbent's loss), its interval Student's t over days. A day
+that is hard for both says as much as an easy one, and one stormy day alone shows nothing.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import clustered_error
 from training.quantiles import QUANTILE_LEVELS
 
 Float = NDArray[np.float64]
 #: Two-sided 95 % by the normal distribution; days are few, so Student's t of their number is used instead.
 CONFIDENCE = 0.975
 NON_INFERIORITY = 0.01
+LEAST_LOSS_MIN = 1e-6
 
 
 class Verdict(StrEnum):
@@ -37,16 +38,20 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Mean pinball loss of two forecasts on the same rows, minutes; ``difference`` is challenger - incumbent."""
+    """Mean pinball loss of two forecasts on the same rows, minutes.
+
+    change, low, high : relative change from the incumbent's loss to the challenger's, and its interval; -0.1 is a
+    tenth less loss
+    """
 
     incumbent: str
     n: int
     days: int
     challenger_loss_min: float
     incumbent_loss_min: float
-    difference_min: float
-    low_min: float
-    high_min: float
+    change: float
+    low: float
+    high: float
     verdict: Verdict
 
     def as_json(self) -> dict[str, Any]:
@@ -72,26 +77,36 @@ def compare(
     from scipy.stats import t
 
     ours, theirs = row_loss_min(arrival_s, challenger_s), row_loss_min(arrival_s, incumbent_s)
-    difference, count = ours - theirs, len(np.unique(days))
-    error = clustered_error(difference, days)
-    reach = float(t.ppf(CONFIDENCE, max(count - 1, 1))) * error if count > 1 else np.inf
-    mean = float(difference.mean())
+    log_change = _log_changes(ours, theirs, days)
+    count, mean = len(log_change), float(log_change.mean())
+    reach = np.inf
+    if count > 1:
+        reach = float(t.ppf(CONFIDENCE, count - 1) * log_change.std(ddof=1) / np.sqrt(count))
+    low, high = float(np.expm1(mean - reach)), float(np.expm1(mean + reach))
     return Comparison(
         incumbent=incumbent,
         n=len(arrival_s),
         days=count,
         challenger_loss_min=float(ours.mean()),
         incumbent_loss_min=float(theirs.mean()),
-        difference_min=mean,
-        low_min=mean - reach,
-        high_min=mean + reach,
-        verdict=_verdict(mean, mean + reach, float(theirs.mean()), refresh),
+        change=float(np.expm1(mean)),
+        low=low,
+        high=high,
+        verdict=_verdict(mean, high, refresh),
     )
 
 
-def _verdict(mean: float, high: float, incumbent_loss: float, refresh: bool) -> Verdict:
+def _log_changes(ours: Float, theirs: Float, days: NDArray[np.str_]) -> Float:
+    """ln(mean loss / mean loss) of each day: (days,)."""
+    _, day = np.unique(days, return_inverse=True)
+    rows = np.bincount(day)
+    sums = [np.bincount(day, loss) / rows for loss in (ours, theirs)]
+    return np.log(np.maximum(sums[0], LEAST_LOSS_MIN) / np.maximum(sums[1], LEAST_LOSS_MIN))
+
+
+def _verdict(change: float, high: float, refresh: bool) -> Verdict:
     if high < 0:
         return Verdict.BETTER
-    if refresh and high < NON_INFERIORITY * incumbent_loss:
+    if refresh and high < NON_INFERIORITY:
         return Verdict.NOT_WORSE
-    return Verdict.WORSE if mean > 0 else Verdict.NOT_SHOWN
+    return Verdict.WORSE if change > 0 else Verdict.NOT_SHOWN

@@ -117,7 +117,9 @@ class _Trial:
     def of(cls, raw: RawForecasts, rows: pl.DataFrame) -> _Trial:
         sample = rows.sample(min(rows.height, SAMPLE_ROWS), seed=SEED)
         label = sample[raw.label].cast(pl.Float64).to_numpy()
-        folds, inner = (_parts(sample[raw.fold_by], n, salt) for n, salt in ((FOLDS, "o"), (INNER_PARTS, "i")))
+        folds, inner = (
+            _parts(sample[raw.fold_by], n, salt) for n, salt in ((FOLDS, "o"), (INNER_PARTS, "i"))
+        )
         known = list(_known(raw, sample))
         empty = cls(sample, sample[raw.as_of], label, folds, inner, known, np.zeros(0))
         return cls(sample, sample[raw.as_of], label, folds, inner, known, empty.cross_validated(known))

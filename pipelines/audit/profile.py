@@ -91,9 +91,14 @@ def last_instant(good: Mapping[str, pl.DataFrame]) -> datetime | None:
 
 
 def table_figures(
-    checked: Checked, name: str, until: datetime | None, *, dated: bool, refused: Mapping[str, int] | None = None
+    checked: Checked,
+    name: str,
+    until: datetime | None,
+    *,
+    dated: bool,
+    refused: Mapping[str, int] | None = None,
 ) -> TableFigures:
-    """The figures of one table; without a calendar, spans and silences mean nothing and are left out."""
+    """The figures of one table; without a calendar, what is about time means nothing and is left out."""
     table = TABLES[name]
     before = dict(refused or {})
     if name not in checked.rows or checked.rows[name].is_empty():
@@ -108,8 +113,10 @@ def table_figures(
         first_at=good["occurred_at"].min() if dated else None,  # type: ignore[arg-type]
         last_at=last,  # type: ignore[arg-type]
         silent_s=silent_s,
-        fresh=silent_s <= table.freshness.total_seconds() if table.freshness and silent_s is not None else None,
-        lateness=lateness(good, name, table.allowed_lateness),
+        fresh=silent_s <= table.freshness.total_seconds()
+        if table.freshness and silent_s is not None
+        else None,
+        lateness=lateness(good, name, table.allowed_lateness) if dated else None,
         silence=longest_silence(good, name) if dated else None,
         duplicates=parts.duplicates,
         conflicts=sum(parts.reasons[code] for code in _CONFLICTS),

@@ -70,7 +70,8 @@ def kandy_raw(paths: Sequence[Path]) -> RawForecasts:
     runs = pl.concat([csv_text(file) for file in files(paths, "*.csv")], how="diagonal_relaxed")
     trip, at = ["trip_id", "direction"], "{} {}"
     started, ended = (
-        pl.format(at, "date", name).str.to_datetime(_CLOCK, strict=False) for name in ("start_time", "end_time")
+        pl.format(at, "date", name).str.to_datetime(_CLOCK, strict=False)
+        for name in ("start_time", "end_time")
     )
     left = started.filter(pl.col("segment").cast(pl.Float64, strict=False) == 1).first().over(trip)
     runs = runs.with_columns(

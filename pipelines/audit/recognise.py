@@ -78,7 +78,9 @@ def recognise(path: Path) -> str:
 def has_own(path: Path, table: Table) -> bool:
     """Whether a path holds a table of ours: by its name, and by its required columns."""
     needed = {c.name for c in table.columns if c.required} - {"event_id"} - _EVENT_TIMES
-    return any(needed <= columns_of(file) and _EVENT_TIMES & columns_of(file) for file in own_files(path, table))
+    return any(
+        needed <= columns_of(file) and _EVENT_TIMES & columns_of(file) for file in own_files(path, table)
+    )
 
 
 def own_files(path: Path, table: Table) -> list[Path]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.audit.found import unused
 from pipelines.audit.leaks import ERROR_CUT, Judged
-from pipelines.audit.run import Audit, remarks
-from pipelines.audit.screen import share, span
+from pipelines.audit.run import Audit, remarks, span
+from pipelines.audit.screen import share
 from training.page import page, plot, write_page
 
 if TYPE_CHECKING:
@@ -101,7 +101,14 @@ def _leak(one: Judged) -> tuple[str, ...]:
     cut = f"{one.error_cut:.1%}" if one.error_cut is not None else "-"
     auc = f"{one.auc:.3f}" if one.auc is not None else "-"
     within = ", ".join(one.within) or "-"
-    return (one.column, share(one.filled_share), cut, auc, within, f"LEAK: {one.sign}" if one.is_leak else str(one.sign))
+    return (
+        one.column,
+        share(one.filled_share),
+        cut,
+        auc,
+        within,
+        f"LEAK: {one.sign}" if one.is_leak else str(one.sign),
+    )
 
 
 def _days(axes: Axes, done: Audit) -> None:
@@ -125,9 +132,13 @@ def _lateness(axes: Axes, done: Audit) -> None:
 
 def _shares(axes: Axes, done: Audit) -> None:
     """Columns that are filled in part, and those with values that cannot be true."""
-    null = {f"{one.table}.{name}": v for one in done.tables for name, v in one.null_share.items() if 0 < v < 1}
+    null = {
+        f"{one.table}.{name}": v for one in done.tables for name, v in one.null_share.items() if 0 < v < 1
+    }
     wrong = {f"{one.table}.{name}": v for one in done.tables for name, v in one.out_of_range_share.items()}
-    names = sorted({*null, *wrong}, key=lambda name: -max(null.get(name, 0), wrong.get(name, 0)))[:_COLUMNS_SHOWN]
+    names = sorted({*null, *wrong}, key=lambda name: -max(null.get(name, 0), wrong.get(name, 0)))[
+        :_COLUMNS_SHOWN
+    ]
     axes.barh(names, [null.get(name, 0.0) for name in names], label="null")
     axes.barh(names, [wrong.get(name, 0.0) for name in names], label="impossible", height=0.4)
     axes.set(xlabel="share of rows; columns that are always or never filled are left out", xlim=(0, 1))

@@ -20,6 +20,8 @@ from pipelines.audit.verdicts import Answer, Evidence, Verdict, in_one_line, ver
 from pipelines.sources.source import History
 
 Say = Callable[[str], None]
+#: A silence of all events that is no weekend.
+WORTH_SAYING_S = 4 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,9 @@ class Audit:
             "coverage": {one.feed: asdict(one) for one in self.coverage},
             "clock_skew": [asdict(one) | {"remark": one.remark} for one in self.skews],
             "outcomes": asdict(self.outcomes),
-            "leaks": None if self.leaks is None else [asdict(one) | {"leak": one.is_leak} for one in self.leaks],
+            "leaks": None
+            if self.leaks is None
+            else [asdict(one) | {"leak": one.is_leak} for one in self.leaks],
             "leaking_columns": list(self.named),
             "declared_columns": list(self.known),
             "excluded": self.excluded,
@@ -134,12 +138,31 @@ def remarks(done: Audit) -> list[str]:
         for one in done.tables
         if one.lateness is not None and one.lateness.ahead_share > 0.001
     ]
-    stale = [one.table for one in done.tables if one.fresh is False]
-    if stale:
-        told.append(f"silent for longer than allowed when the data end: {', '.join(stale)}")
+    told += [
+        f"{one.table} ends {span(one.silent_s)} before the data do, which is longer than its contract allows"
+        for one in done.tables
+        if one.fresh is False
+    ]
+    told += [
+        f"{one.table}: nothing for {span(one.silence.longest_s)} from {one.silence.began_at:%Y-%m-%d}"
+        for one in done.tables
+        if one.table == "stop_events" and one.silence and one.silence.longest_s >= WORTH_SAYING_S
+    ]
     if done.named:
-        told.append(f"looks like a label leak, keep it out or declare when it is known: {', '.join(done.named)}")
+        told.append(
+            f"looks like a label leak, keep it out or declare when it is known: {', '.join(done.named)}"
+        )
     return told
+
+
+def span(seconds: float | None) -> str:
+    """A length of time as a person says it."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
 
 
 def _declared(raw: RawForecasts | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from rich.table import Table as Shown
 
 from pipelines.audit.found import unused
 from pipelines.audit.profile import TableFigures
-from pipelines.audit.run import Audit, remarks
+from pipelines.audit.run import Audit, remarks, span
 from pipelines.terminal import console, table
 
 _LEAKS_TOLD = 12
@@ -20,7 +20,10 @@ def show(done: Audit) -> None:
     for one in (_quality(done), _coverage(done), _skews(done), _leaks(done)):
         if one is not None:
             console.print(one)
-    for name, counts in (("left out by the set's own rules", done.excluded), ("unreadable cells", done.unreadable)):
+    for name, counts in (
+        ("left out by the set's own rules", done.excluded),
+        ("unreadable cells", done.unreadable),
+    ):
         if counts:
             console.print(f"{name}: {unused(counts)}", highlight=False)
     for remark in remarks(done):
@@ -28,16 +31,6 @@ def show(done: Audit) -> None:
     rows = [(one.capability, str(one.answer), one.reason) for one in done.verdicts]
     console.print(table(f"what {done.path} can carry", ("capability", "verdict", "reason"), rows))
     console.print(done.summary, highlight=False)
-
-
-def span(seconds: float | None) -> str:
-    """A length of time as a person says it."""
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.0f} s"
 
 
 def share(value: float | None) -> str:
@@ -48,7 +41,17 @@ def share(value: float | None) -> str:
 
 
 def _tables(done: Audit) -> Shown:
-    columns = ("table", "rows", "first", "last", "silent at end", "late", "out of order", "longest silence", "usual")
+    columns = (
+        "table",
+        "rows",
+        "first",
+        "last",
+        "silent at end",
+        "late",
+        "out of order",
+        "longest silence",
+        "usual",
+    )
     rows = [_line(one) for one in done.tables if one.present or one.required]
     absent = [one.table for one in done.tables if not one.present and not one.required]
     until = f", until {done.until:%Y-%m-%d %H:%M} UTC" if done.until else ""
@@ -108,7 +111,9 @@ def _coverage(done: Audit) -> Shown | None:
 
 def _skews(done: Audit) -> Shown | None:
     rows = [(one.feed, f"{one.ahead_s:+,.1f} s", one.how, one.rows) for one in done.skews]
-    return table("clocks beside the stop events'", ("feed", "ahead by", "seen", "rows"), rows) if rows else None
+    return (
+        table("clocks beside the stop events'", ("feed", "ahead by", "seen", "rows"), rows) if rows else None
+    )
 
 
 def _leaks(done: Audit) -> Shown | None:

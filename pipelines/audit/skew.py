@@ -44,7 +44,9 @@ class Skew:
         halves = round(size / _HALF_HOUR_S)
         side = "ahead of" if self.ahead_s > 0 else "behind"
         zone = halves and abs(size - halves * _HALF_HOUR_S) <= _CLOSE_S
-        return f"{self.feed} run {size:,.0f} s {side} the stop events" + (", which looks like a time zone" if zone else "")
+        return f"{self.feed} run {size:,.0f} s {side} the stop events" + (
+            ", which looks like a time zone" if zone else ""
+        )
 
 
 def skews(good: Frames, figures: Sequence[TableFigures]) -> list[Skew]:
@@ -65,7 +67,9 @@ def _at_the_door(good: Frames) -> Skew | None:
     if any(name not in good or good[name].is_empty() for name in ("routes", "stops", "stop_events", "pings")):
         return None
     visits = _visits(good)
-    pings = good["pings"].select("vehicle_id", "lat", "lon", "occurred_at", day=pl.col("occurred_at").dt.date())
+    pings = good["pings"].select(
+        "vehicle_id", "lat", "lon", "occurred_at", day=pl.col("occurred_at").dt.date()
+    )
     north = (pl.col("lat") - pl.col("stop_lat")).radians()
     east = (pl.col("lon") - pl.col("stop_lon")).radians() * pl.col("lat").radians().cos()
     apart_m = EARTH_RADIUS_M * (north.pow(2) + east.pow(2)).sqrt()

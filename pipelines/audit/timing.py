@@ -101,7 +101,9 @@ def longest_silence(rows: Frame, table: str) -> Silence | None:
     name = pl.concat_str(pl.lit(""), *subject, separator=" ", ignore_nulls=True)
     instants = timed.select("occurred_at", subject=name).unique().sort("subject", "occurred_at")
     until_next = (pl.col("occurred_at").shift(-1) - pl.col("occurred_at")).over("subject")
-    silences = instants.with_columns(silence_s=until_next.dt.total_microseconds() / 1e6).drop_nulls("silence_s")
+    silences = instants.with_columns(silence_s=until_next.dt.total_microseconds() / 1e6).drop_nulls(
+        "silence_s"
+    )
     if silences.is_empty():
         return None
     longest = silences.sort("silence_s", "occurred_at", descending=[True, False]).row(0, named=True)

@@ -37,7 +37,7 @@ class Verdict:
     reason: str = ""
 
     def __str__(self) -> str:
-        if self.answer is Answer.PARTLY:
+        if self.answer is Answer.PARTLY and self.reason.startswith("no "):
             return f"{self.capability}: {self.reason}"
         return f"{self.capability}: {self.answer}" + (f" ({self.reason})" if self.reason else "")
 
@@ -77,6 +77,8 @@ def verdicts(seen: Evidence) -> list[Verdict]:
 
 def in_one_line(found: Sequence[Verdict]) -> str:
     """``windows: yes; late risk: yes; reasons: no traffic feed, so ...``"""
+    if found and found[0].answer is Answer.NO:
+        return f"{found[0]}; nothing else without them"
     return "; ".join(map(str, found))
 
 
@@ -86,15 +88,19 @@ def _windows(seen: Evidence) -> Verdict:
 
     missing = [name for name, table in TABLES.items() if table.required and name not in seen.present]
     if missing:
-        return say(Answer.NO, f"no {' and no '.join(missing)}, so there is nothing to learn an arrival from")
+        return say(Answer.NO, f"no {', no '.join(missing)}, so there is nothing to learn an arrival from")
     broken = [one for one in seen.tables if one.required and not one.within_budget]
     if broken:
         return say(Answer.NO, "; ".join(map(_over_budget, broken)))
     n, days = seen.outcomes.reached, seen.outcomes.days
     if n < FEWEST_OUTCOMES:
-        return say(Answer.NO, f"only {n:,} stops with an outcome; {FEWEST_OUTCOMES:,} are the least to learn from")
+        return say(
+            Answer.NO, f"only {n:,} stops with an outcome; {FEWEST_OUTCOMES:,} are the least to learn from"
+        )
     if n < CALIBRATED:
-        return say(Answer.PARTLY, f"only {n:,} stops with an outcome; a window's coverage needs {CALIBRATED:,}")
+        return say(
+            Answer.PARTLY, f"only {n:,} stops with an outcome; a window's coverage needs {CALIBRATED:,}"
+        )
     if seen.dated and days < FEWEST_DAYS:
         return say(Answer.PARTLY, f"only {days} service days, so that no weekday is seen twice")
     if not seen.dated:
@@ -130,10 +136,14 @@ _CAUSES = {
 def _reasons(seen: Evidence) -> Verdict:
     lacks = [lack for feed in _CAUSES if (lack := _lack(seen, feed))]
     if not seen.outcomes.timed_doors:
-        lacks.append("no time between arrival and completion, so slow service cannot be told from slow driving")
+        lacks.append(
+            "no time between arrival and completion, so slow service cannot be told from slow driving"
+        )
     nothing = all(seen.covers(one.feed) < REACHED for one in seen.coverage)
     if nothing and not seen.outcomes.timed_doors:
-        reason = "no traffic, weather or telemetry and no service times, so a delay can be told but not its cause"
+        reason = (
+            "no traffic, weather or telemetry and no service times, so a delay can be told but not its cause"
+        )
         return Verdict(capability="reasons", answer=Answer.NO, reason=reason)
     return Verdict(
         capability="reasons", answer=Answer.PARTLY if lacks else Answer.YES, reason=", and ".join(lacks)
@@ -156,7 +166,9 @@ def _updates(seen: Evidence) -> Verdict:
         return Verdict(capability="updates under way", answer=answer, reason=reason)
 
     if seen.history is not History.LIVE:
-        return say(Answer.NO, "no row says when an outcome was known, so nothing of the day can move a forecast")
+        return say(
+            Answer.NO, "no row says when an outcome was known, so nothing of the day can move a forecast"
+        )
     telemetry = seen.covers("telemetry")
     if telemetry < REACHED and seen.outcomes.stops_a_route < 2:
         reason = "nothing is heard between departure and arrival (one stop a route, no telemetry)"
@@ -175,7 +187,9 @@ def _alerts(seen: Evidence, under_way: Verdict) -> Verdict:
     if under_way.answer is Answer.NO:
         return say(Answer.NO, "nothing moves a forecast under way")
     if seen.covers("telemetry") < REACHED and seen.outcomes.stops_a_route < 2:
-        return say(Answer.NO, "nothing is heard of a trip before it is over, so an alert would come with the delay")
+        return say(
+            Answer.NO, "nothing is heard of a trip before it is over, so an alert would come with the delay"
+        )
     if not seen.outcomes.promised:
         return say(Answer.PARTLY, "no promised window, so there is nothing to be late for until one is given")
     return say(Answer.YES)

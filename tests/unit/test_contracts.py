@@ -7,7 +7,7 @@ import string
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from data_contracts.checks import suite, validate, validate_rows
 from data_contracts.errors import ContractError, PunctualError
 from data_contracts.quarantine import REASONS, Split, coerce, split
+from data_contracts.rules import reasons
 from data_contracts.tables import (
     PINGS,
     ROUTES,
@@ -101,7 +102,13 @@ def test_good_rows_pass_untouched(table: Table) -> None:
         (PINGS, {"lat": math.nan}, "NOT_A_NUMBER"),
         (PINGS, {"occurred_at": NOON + timedelta(minutes=6)}, "OCCURRED_AT_AFTER_RECEIVED_AT"),
         (PINGS, {"occurred_at": datetime(1899, 12, 31, tzinfo=UTC)}, "TIMESTAMP_OUT_OF_RANGE"),
-        (WEATHER, {"valid_at": datetime(2100, 1, 2, tzinfo=UTC)}, "TIMESTAMP_OUT_OF_RANGE"),
+        (WEATHER, {"kind": "forecast", "valid_at": datetime(2100, 1, 2, tzinfo=UTC)}, "TIMESTAMP_OUT_OF_RANGE"),
+        (WEATHER, {"valid_at": NOON + timedelta(hours=1)}, "VALID_AT_AFTER_RECEIVED_AT"),
+        (WEATHER, {"issued_at": NOON + timedelta(hours=1)}, "ISSUED_AT_AFTER_RECEIVED_AT"),
+        (ROUTES, {"timezone": "Mars/Olympus"}, "FORM_TIMEZONE"),
+        (ROUTES, {"service_date": "2024-02-30"}, "FORM_SERVICE_DATE"),
+        (ROUTES, {"service_date": "20240501"}, "FORM_SERVICE_DATE"),
+        (PINGS, {"lat": 0.0, "lon": -0.0}, "NULL_ISLAND"),
         (STOP_EVENTS, {"kind": "teleported"}, "VALUE_KIND"),
     ],
 )  # fmt: skip
@@ -341,6 +348,7 @@ def test_no_row_is_ever_lost_and_no_bad_one_let_through(data: st.DataObject, tab
     assert {row["event_id"] for row in by_themselves} >= set(parts.good["event_id"].to_pylist())
     assert all(keeps_contract(table, row) for row in parts.good.to_pylist())
     assert all(parts.bad[REASONS].to_pylist())
+    assert set(parts.reasons) <= set(reasons(table))
     parts.good.validate(full=True)
     assert parts.good.schema.equals(table.arrow_schema())
 
@@ -413,6 +421,48 @@ def test_text_in_any_column_makes_only_its_row_bad(name: str, cells: list[str | 
         assert parts.good.num_rows + parts.bad.num_rows + parts.duplicates == 2
 
 
+_NESTED = st.sampled_from(
+    [
+        pa.array([[["x"]], None]),
+        pa.array([{"lat": [[52.0], []], "deg": {"deg": 1}}, {}]),
+        pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        pa.array([b"\xff\xfe", b""]),
+        pa.array(['{"lat": [[[]]]}', "[" * 5_000]),
+        pa.array(["x" * 10_000_000, "y"]),
+        pa.array([timedelta(days=-1), None]),
+    ]
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(garbage=_NESTED, table=st.sampled_from(list(TABLES.values())), data=st.data())
+def test_nested_garbage_and_giant_text_are_refused_or_make_only_their_rows_bad(
+    garbage: pa.Array, table: Table, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(table.names))
+    rows = make_rows(table, {}, {}, {})
+    hostile = pa.concat_arrays([garbage, pa.nulls(1, garbage.type)])
+    try:
+        parts = split(table, coerce(table, replace(rows, name, hostile)))
+    except ContractError as error:
+        assert name in str(error)
+        assert len(str(error)) < 1_000
+    else:
+        assert parts.good.num_rows + parts.bad.num_rows + parts.duplicates == 3
+
+
+@quick
+@given(
+    offsets=st.lists(st.integers(-14 * 60, 14 * 60), min_size=1, max_size=6),
+    separator=st.sampled_from(["T", "t", " "]),
+)
+def test_the_same_instant_in_any_zone_is_the_same_instant(offsets: list[int], separator: str) -> None:
+    zones = [timezone(timedelta(minutes=minutes)) for minutes in offsets]
+    told = pa.array([NOON.astimezone(zone).isoformat(separator) for zone in zones])
+    rows = coerce(PINGS, replace(make_rows(PINGS, *({} for _ in zones)), "occurred_at", told))
+    assert rows["occurred_at"].to_pylist() == [NOON] * len(zones)
+
+
 # --- the suite --------------------------------------------------------------------------------------------
 
 
@@ -453,6 +503,19 @@ def test_the_suite_knows_the_slack_of_an_order() -> None:
     assert validate(PINGS, frame) == []
     frame.loc[0, "occurred_at"] += timedelta(seconds=1)
     assert [failure.rows for failure in validate(PINGS, frame)] == [1]
+
+
+def test_the_suite_knows_forms_islands_and_orders_of_some_rows_only() -> None:
+    routes = make_rows(ROUTES, {"timezone": "Mars/Olympus"}, {"service_date": "soon"}, {}).to_pandas()
+    assert {(f.expectation, f.columns, f.rows) for f in validate(ROUTES, routes)} == {
+        ("expect_column_values_to_be_in_set", ("timezone",), 1),
+        ("expect_column_values_to_match_regex", ("service_date",), 1),
+    }
+    later = NOON + timedelta(hours=2)
+    hours = make_rows(WEATHER, {"valid_at": later}, {"valid_at": later, "kind": "forecast"}).to_pandas()
+    assert [failure.rows for failure in validate(WEATHER, hours)] == [1]
+    pings = make_rows(PINGS, {"lat": 0.0, "lon": 0.0}, {"lat": 0.0}).to_pandas()
+    assert [failure.columns for failure in validate(PINGS, pings)] == [("lat_and_lon_are_0",)]
 
 
 def test_a_missing_column_fails_the_suite_instead_of_raising(good_stops: Split) -> None:

@@ -88,6 +88,7 @@ def test_an_event_cannot_be_changed() -> None:
         ({"occurred_at": "1899-01-01T00:00:00Z"}, "stops: occurred_at: Input should lie in the years"),
         ({"occurred_at": "9999-12-31T23:59:59-12:00"}, "stops: occurred_at: Input should lie in the years"),
         ({"promised_end_at": "2024-05-01T11:59:59Z"}, "stops: promised_start_at is after promised_end_at"),
+        ({"lat": 0, "lon": 0.0}, "stops: lat and lon are both 0"),
         ({"colour": "red"}, "stops: colour: Extra inputs are not permitted"),
         ({1: 2}, "stops: 1: Keys should be strings"),
         ({"type": "parcels"}, "event: type 'parcels' is unknown; give one of routes"),
@@ -111,6 +112,29 @@ def test_an_event_from_the_future_of_its_reception_is_refused_beyond_the_clock_s
     parse(make_event("pings", occurred_at="2024-05-01T12:05:00Z"))
     with pytest.raises(ContractError, match="pings: occurred_at is after received_at"):
         parse(make_event("pings", occurred_at="2024-05-01T12:05:01Z"))
+
+
+@pytest.mark.parametrize(
+    ("event_type", "broken", "told"),
+    [
+        ("routes", {"timezone": "Mars/Olympus"}, "routes: timezone: Input should be an IANA time zone"),
+        ("routes", {"timezone": "../etc/passwd"}, "routes: timezone: Input should be an IANA time zone"),
+        ("routes", {"service_date": "2024-02-30"}, "routes: service_date: day is out of range"),
+        ("routes", {"service_date": "20240501"}, "routes: service_date: String should match pattern"),
+        ("weather", {"valid_at": "2024-05-01T13:00:00Z"}, "weather: valid_at is after received_at"),
+        ("weather", {"issued_at": "2024-05-01T13:00:00Z"}, "weather: issued_at is after received_at"),
+    ],
+)  # fmt: skip
+def test_forms_and_orders_of_a_table_hold_on_the_wire(
+    event_type: str, broken: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ContractError) as refused:
+        parse(make_event(event_type) | broken)
+    assert str(refused.value).startswith(told)
+
+
+def test_a_forecast_may_speak_of_the_future() -> None:
+    parse(make_event("weather", kind="forecast", valid_at="2024-05-02T12:00:00Z"))
 
 
 @pytest.mark.parametrize("raw", [None, [], "stops", 5, b"{}"])

@@ -26,7 +26,7 @@ def test_a_challenger_that_is_closer_on_every_day_passes() -> None:
     comparison = compare(arrival_s, good, bad, days(8, 50), incumbent="lookup")
     assert comparison.verdict is Verdict.BETTER
     assert comparison.verdict.passed
-    assert comparison.high_min < 0
+    assert comparison.high < 0
 
 
 def test_a_challenger_that_is_worse_does_not_pass_even_as_a_refresh() -> None:
@@ -45,7 +45,7 @@ def test_a_gain_on_one_stormy_day_is_not_shown_to_be_a_gain() -> None:
     comparison = compare(
         arrival_s, quantiles(challenger), quantiles(incumbent), days(8, 50), incumbent="version 1"
     )
-    assert comparison.difference_min < 0
+    assert comparison.change < 0
     assert comparison.verdict is Verdict.NOT_SHOWN
 
 
@@ -55,6 +55,13 @@ def test_the_same_forecast_passes_as_a_refresh_only() -> None:
     refreshed = compare(arrival_s, same, same, days(8, 50), incumbent="version 1", refresh=True).verdict
     assert not verdict.passed
     assert refreshed is Verdict.NOT_WORSE
+
+
+def test_days_of_very_different_difficulty_do_not_hide_a_gain_on_each_of_them() -> None:
+    hard = np.repeat([1.0, 1.0, 1.0, 20.0], 100)
+    arrival_s = 1800.0 + hard * np.random.default_rng(3).normal(0.0, 200.0, 400)
+    good, bad = quantiles(np.full(400, 1800.0), 200.0), quantiles(np.full(400, 1800.0) + 400.0 * hard, 200.0)
+    assert compare(arrival_s, good, bad, days(4, 100), incumbent="lookup").verdict is Verdict.BETTER
 
 
 def test_one_day_can_show_nothing() -> None:

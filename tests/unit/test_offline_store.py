@@ -336,11 +336,11 @@ def test_a_join_in_partitions_gives_the_same(store, versions, moments):
     def joined(limit_bytes: int, folder: str) -> list[list[Any]]:
         memory = Memory(limit_bytes, Path(folder))
         moments_ = Moments.of(table, "event_timestamp", [join])
-        assert (memory.partitions(join) > 1) == (limit_bytes < 1000)
+        assert (memory.partitions(join) > 1) == (limit_bytes < 1_000)
         return [c.to_arrow().to_pylist() for c in retrieve_columns(moments_, [join], memory).values()]
 
     with TemporaryDirectory() as folder:
-        assert joined(900, folder) == joined(2**30, folder)
+        assert joined(100, folder) == joined(2**30, folder)
 
 
 def test_instants_too_far_apart_for_one_number_are_still_joined(store: FeatureStore, monkeypatch):

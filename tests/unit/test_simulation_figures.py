@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pipelines.simulation.figures import HORIZONS, lookup_and_oracle, shares
 from pipelines.simulation.parameters import bands
 
 DAY = date(2026, 1, 5)
-AMAZON = Path(os.environ.get("PUNCTUAL_DATA", "../shared/data")) / "amazon_depot_day"
+AMAZON = Path(__file__).parents[2] / "../shared/data/amazon_depot_day"
 
 
 def days(count: int) -> list[date]:

@@ -67,9 +67,9 @@ def test_the_truth_is_one_more_draw_of_the_oracle(until_h: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("until_h", [-6.0, 8.1, 8.35, 8.6, 9.6, 10.4])
 def test_the_truth_is_one_more_draw_of_the_oracle_over_many_days(until_h: float) -> None:
-    ranks = ranks_of_truth(until_h, days=400)
+    ranks = ranks_of_truth(until_h, days=200)
     assert kstest(ranks, "uniform").pvalue > 0.005
-    assert 0.45 < ranks.mean() < 0.55
+    assert 0.43 < ranks.mean() < 0.57
 
 
 def test_rollouts_leave_the_past_and_the_city_as_they_are() -> None:
