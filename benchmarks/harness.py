@@ -41,6 +41,7 @@ class Benchmark:
 
     prepare : gives the work and the peer's work, None where there is no peer, in a folder of its own
     figures : other numbers, from the medians of both
+    measure : numbers that take a run of their own, in the folder after the repetitions
     """
 
     name: str
@@ -49,6 +50,7 @@ class Benchmark:
     met: Callable[[float | None, Mapping[str, Any]], bool]
     peer: str | None = None
     figures: Callable[[float, float | None], dict[str, Any]] = field(default=lambda ours, theirs: {})
+    measure: Callable[[Path], dict[str, Any]] = field(default=lambda folder: {})
     runs: int = RUNS
 
 
@@ -65,10 +67,11 @@ def run(benchmark: Benchmark, tell: Callable[[str], None]) -> Result:
             if repetition:
                 ours.append(mine)
                 theirs += [other] if other is not None else []
+        measured = benchmark.measure(Path(folder))
     median_s = statistics.median(ours)
     peer_s = statistics.median(theirs) if theirs else None
     ratio = median_s / peer_s if peer_s else None
-    figures = benchmark.figures(median_s, peer_s)
+    figures = benchmark.figures(median_s, peer_s) | measured
     return Result(
         name=benchmark.name,
         ratio=ratio,

@@ -89,7 +89,7 @@ def backfill(
         touched, learned = features.book.apply(record)
         observations += learned
         if touched:
-            progressed.add(features.book, touched, record)
+            progressed.add(features.book, touched[0], record)
     say("feeds")
     feeds = {name: feed_columns(name, ordered[name]) for name in FEED_COLUMNS if name in ordered}
     versions: dict[str, list[Versions]] = {view.name: [] for view in VIEWS}

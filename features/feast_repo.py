@@ -63,8 +63,14 @@ def output_names(lookup: Lookup) -> tuple[str, ...]:
     return tuple(f"{lookup.alias}__{name}" for name in (*lookup.view.field_names, KNOWN))
 
 
-def open_store(workspace: Workspace, *, as_of: datetime | None = None) -> FeatureStore:
-    """Open the workspace's Feast store; ``as_of`` fixes the instant of online reads, for a replayed log."""
+def open_store(
+    workspace: Workspace, *, as_of: datetime | None = None, online: str | None = None
+) -> FeatureStore:
+    """Open the workspace's Feast store.
+
+    ``as_of`` fixes the instant of online reads, for a replayed log; ``online`` is the URL of a Redis server
+    that takes the place of the workspace's own online store.
+    """
     from feast import FeatureStore, RepoConfig
 
     root = workspace.root.resolve()
@@ -83,7 +89,7 @@ def open_store(workspace: Workspace, *, as_of: datetime | None = None) -> Featur
         offline_store={"type": "features.offline_store.PolarsOfflineStore"},
         online_store={
             "type": "features.online_store.PackedOnlineStore",
-            "path": str(workspace.online.resolve()),
+            "path": online or str(workspace.online.resolve()),
             "as_of": as_of,
         },
         materialization={"pull_latest_features": True, "online_write_batch_size": WRITE_BATCH_ROWS},

@@ -198,20 +198,21 @@ class RouteBook:
         self._route_of_stop: dict[str, str] = {}
         self._route_of_vehicle: dict[str, str] = {}
 
-    def apply(self, record: Record) -> tuple[str | None, list[Observation]]:
-        """Fold one record; give the route that it touched and what it taught."""
+    def apply(self, record: Record) -> tuple[tuple[str, ...], list[Observation]]:
+        """Fold one record; give the routes that it touched, its own first, and what it taught."""
         body = record.body
         if record.type == "routes":
-            return body["route_id"], self._catch_up(self._plan_route(body), record)
+            return (body["route_id"],), self._catch_up(self._plan_route(body), record)
         if record.type == "stops":
-            route = self._plan_stop(body)
-            return (route.route_id, self._catch_up(route, record)) if route else (None, [])
+            touched = self._plan_stop(body)
+            return touched, self._catch_up(self._routes[touched[0]], record) if touched else []
         if record.type == "stop_events":
             route = self._known(body["route_id"])
-            return route.route_id, self._follow_or_wait(route, record)
+            return (route.route_id,), self._follow_or_wait(route, record)
         if record.type == "pings":
-            return self._route_of_vehicle.get(body["vehicle_id"]), []
-        return None, []
+            followed = self._route_of_vehicle.get(body["vehicle_id"])
+            return (followed,) if followed else (), []
+        return (), []
 
     def _known(self, route_id: str) -> Route:
         """A route; one that nothing was planned of yet is kept for what comes before its plan."""
@@ -322,11 +323,12 @@ class RouteBook:
         self._insert(route)
         return route
 
-    def _plan_stop(self, body: Any) -> Route | None:
-        route = self._known(body["route_id"])
-        known = route.stops.get(body["stop_id"])
+    def _plan_stop(self, body: Any) -> tuple[str, ...]:
+        """Plan a stop; give its route, and the one that it leaves if it is handed over."""
+        known = self.stop(body["stop_id"])
         if known and known.plan_version >= body["plan_version"]:
-            return None
+            return ()
+        route = self._known(body["route_id"])
         plan = StopPlan(
             stop_id=body["stop_id"],
             route_id=route.route_id,
@@ -351,7 +353,10 @@ class RouteBook:
         )
         route.stops[plan.stop_id] = plan
         self._route_of_stop[plan.stop_id] = route.route_id
-        return route
+        if known is None or known.route_id == route.route_id:
+            return (route.route_id,)
+        del self._routes[known.route_id].stops[known.stop_id]
+        return (route.route_id, known.route_id)
 
 
 def _follow(route: Route, record: Record) -> list[Observation]:

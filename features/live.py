@@ -50,7 +50,7 @@ class Advance:
     """What a batch of records changed."""
 
     publications: list[Versions] = field(default_factory=list)
-    touched: list[str | None] = field(default_factory=list)
+    touched: list[tuple[str, ...]] = field(default_factory=list)
     state: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
@@ -138,7 +138,7 @@ class LiveFeatures:
             observations += learned
             result.touched.append(touched)
             if touched and record.type in STRUCTURE:
-                progressed.add(self.book, touched, record)
+                progressed.add(self.book, touched[0], record)
         result.publications += self._learn(observations)
         result.publications += progressed.versions()
         for table in OBSERVED_TABLES:

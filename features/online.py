@@ -142,7 +142,7 @@ class OnlineReader:
         """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
         found = self._fetch(view, ids)
         rows = unpack(view, (packed for _, packed in found))
-        return _as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -158,7 +158,7 @@ class OnlineReader:
             return self._connection.execute(READ, asked).fetchall()
 
 
-def _as_of(
+def rows_as_of(
     view: View, n: int, at: npt.NDArray[np.intp], stored: npt.NDArray[np.void], as_of_us: int
 ) -> OnlineRows:
     """Place stored versions at their positions and blank those that cannot be used at ``as_of_us``."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +20,8 @@ from feast.types import Float32
 from pydantic import StrictStr
 
 from data_contracts.errors import WorkspaceError
-from features.online import OnlineReader, OnlineRows, OnlineWriter, Status, Versions
+from features.online import OnlineRows, Status, Versions
+from features.online_place import Reader, Writer, may_hold_something, reader_at, writer_at
 from features.views import KNOWN, Field, View
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,10 @@ FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
-    """Where the vectors lie; ``as_of`` fixes the instant that reads stand at, for a replayed log."""
+    """Where the vectors lie: a file or a Redis URL.
+
+    ``as_of`` fixes the instant that reads stand at, for a replayed log.
+    """
 
     type: Literal["features.online_store.PackedOnlineStore"] = "features.online_store.PackedOnlineStore"
     path: StrictStr
@@ -42,8 +45,8 @@ class PackedOnlineStore(OnlineStore):
     """One packed vector for each entity and view; refuses older versions, enforces age on read."""
 
     def __init__(self) -> None:
-        self._readers: dict[str, OnlineReader] = {}
-        self._writers: dict[str, OnlineWriter] = {}
+        self._readers: dict[str, Reader] = {}
+        self._writers: dict[str, Writer] = {}
 
     def online_write_batch(
         self,
@@ -87,7 +90,7 @@ class PackedOnlineStore(OnlineStore):
             self._writer(config).forget(table.name for table in tables_to_delete)
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
-        if Path(config.online_store.path).exists():
+        if may_hold_something(config.online_store.path):
             self._writer(config).forget(table.name for table in tables)
         self._disconnect()
 
@@ -100,13 +103,17 @@ class PackedOnlineStore(OnlineStore):
         for writer in self._writers.values():
             writer.close()
 
-    def _reader(self, config: RepoConfig) -> OnlineReader:
+    def _reader(self, config: RepoConfig) -> Reader:
         path = config.online_store.path
-        return self._readers.setdefault(path, OnlineReader(Path(path)))
+        if path not in self._readers:
+            self._readers[path] = reader_at(path)
+        return self._readers[path]
 
-    def _writer(self, config: RepoConfig) -> OnlineWriter:
+    def _writer(self, config: RepoConfig) -> Writer:
         path = config.online_store.path
-        return self._writers.setdefault(path, OnlineWriter(Path(path)))
+        if path not in self._writers:
+            self._writers[path] = writer_at(path)
+        return self._writers[path]
 
 
 def view_of(table: FeatureView) -> View:

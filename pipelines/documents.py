@@ -114,8 +114,11 @@ def _promises(table: Table) -> Iterable[tuple[str, str]]:
     yield "freshness", _span(table.freshness) if table.freshness else "no limit"
     yield "error budget", f"{table.error_budget:.0%} of the rows"
     meanings = reasons(table)
-    codes = [rule.code for rule in (*table.orders, *table.references, *table.memberships, *table.courses)]
-    codes += [place.code for place in table.positions if place.by]
+    codes = [order.code for order in table.orders]
+    codes += [position.code for position in table.positions if position.by]
+    codes += [course.code for course in table.courses]
+    codes += [reference.code for reference in table.references]
+    codes += [membership.code for membership in table.memberships]
     for code in codes:
         yield "rule", f"never: {meanings[code]}"
 

@@ -28,10 +28,13 @@ class Steps:
 
     progress: Progress
     task: TaskID
+    started_s: float
 
     def __call__(self, step: str) -> None:
         self.progress.update(self.task, description=step)
         self.progress.advance(self.task)
+        if not remarks.is_terminal:
+            remarks.print(f"{self.progress.get_time() - self.started_s:6.1f} s  {step}", highlight=False)
 
     def of(self, done: int, total: int, step: str) -> None:
         """Move within one long step."""
@@ -44,8 +47,8 @@ def steps(title: str, total: int) -> Iterator[Steps]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=remarks, transient=True, disable=not remarks.is_terminal) as progress:
         if not remarks.is_terminal:
-            remarks.print(f"{title} ...", highlight=False)
-        yield Steps(progress, progress.add_task(title, total=total))
+            remarks.print(title, highlight=False)
+        yield Steps(progress, progress.add_task(title, total=total), progress.get_time())
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -17,6 +17,8 @@ class Cadence:
     whole_route_s: float = 30.0
     whole_routes_a_tick: int = 40
     silent_route_s: float = 60.0
+    silent_share: float = 0.1
+    longest_silent_s: float = 600.0
     next_stops: int = 3
     slip_moved_s: float = 60.0
     history_s: float = 900.0
@@ -114,5 +116,8 @@ def worth_keeping(tails: Mapping[str, HistoryTail], stop_id: str, now: HistoryTa
 
 
 def _has_rested(route: RouteCadence, tick_us: int, cadence: Cadence) -> bool:
-    rest_s = cadence.whole_route_s if route.dirty else cadence.silent_route_s
+    """A route of which nothing is heard is scored ever less often."""
+    silent_s = cadence.silent_share * (tick_us - route.touched_us) / US
+    silent_s = min(max(silent_s, cadence.silent_route_s), cadence.longest_silent_s)
+    rest_s = cadence.whole_route_s if route.dirty else silent_s
     return route.whole_us is None or tick_us - route.whole_us >= rest_s * US

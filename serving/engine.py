@@ -95,19 +95,19 @@ class Engine:
             return
         advance = self._features.advance(records)
         batch.add(advance)
-        for record, route_id in zip(records, advance.touched, strict=True):
+        for record, route_ids in zip(records, advance.touched, strict=True):
             if record.type == MODEL:
                 self._take_model(str(record.body["version"]))
             elif record.type == "promises":
                 self._hear_promise(record, batch)
-            elif route_id is not None:
+            for route_id in route_ids:
                 self._note_route(route_id, record, batch)
 
     def _note_route(self, route_id: str, record: Record, batch: Batch) -> None:
         if record.type in PLANS:
             batch.route_seqs[route_id] = record.seq
         if record.type == "stops":
-            batch.stop_routes[record.body["stop_id"]] = route_id
+            batch.stop_routes[record.body["stop_id"]] = record.body["route_id"]
         self._rounds.touch(route_id, record, batch)
 
     def _hear_promise(self, record: Record, batch: Batch) -> None:

@@ -75,7 +75,7 @@ class LiveEta:
         ]
         for place, (table, row) in enumerate(rows):
             touched, _ = book.apply(_inline_record(table, row, place, as_of_us))
-            if touched is None or touched != route["route_id"]:
+            if touched != (route["route_id"],):
                 raise unprocessable(f"{table} row {place}: is not of this route, or comes twice")
         stop_ids = [str(row["stop_id"]) for row in stops]
         forecasts = self._forecasts(model, book, stop_ids, as_of_us, with_reasons)

@@ -97,7 +97,7 @@ def outcomes(ordered: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         .sort("seq")
         .group_by("stop_id", maintain_order=True)
         .agg(
-            pl.col("route_id").first(),
+            pl.col("route_id").last(),
             pl.col("received_at").first().alias("stop_planned_us"),
             pl.col("promised_end_at").first().alias("promise_end_us"),
         )

@@ -37,6 +37,13 @@ def plot(title: str, draw: Callable[[Axes], None]) -> str:
     return f"<h2>{escape(title)}</h2>{text.getvalue()[text.getvalue().index('<svg') :]}"
 
 
+def grow(axes: Axes, bars: int) -> None:
+    """Make a plot as high as its bars need."""
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.set_figheight(1.5 + 0.25 * bars)
+
+
 def write_page(path: Path, html: str) -> None:
     """Write a page whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.metrics import COVERAGE
-from training.page import page, plot, write_page
+from training.page import grow, page, plot, write_page
 from training.quantiles import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
@@ -88,5 +88,5 @@ def _groups(axes: Axes, figures: Figures) -> None:
     if shown:
         names, coverage, errors = zip(*shown, strict=True)
         axes.errorbar(coverage, names, xerr=[2 * (error or 0.0) for error in errors], fmt="o")
-        axes.figure.set_figheight(1 + 0.25 * len(shown))
+        grow(axes, len(shown))
     axes.set(xlabel="coverage, with two standard errors", xlim=(0.5, 1.0))

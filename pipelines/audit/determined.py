@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from pipelines.audit.raw import RawForecasts
@@ -92,5 +93,5 @@ def _mean_auc(ranked: pl.DataFrame) -> float | None:
     )
     if groups.is_empty() or groups["weight"].sum() < FEWEST_TOGETHER:
         return None
-    mean = float((groups["auc"] * groups["weight"]).sum() / groups["weight"].sum())
+    mean = float(np.average(groups["auc"].to_numpy(), weights=groups["weight"].to_numpy()))
     return max(mean, 1 - mean)

@@ -66,7 +66,7 @@ def find(path: Path, name: str | None = None, weather: Path | None = None) -> Fo
     if named in {each.name for each in FEEDS}:
         return _found(named, path, feed(named).load([path]), History.LIVE)
     if named not in {each.name for each in SOURCES}:
-        known = ", ".join(each.name for each in (*SOURCES, *FEEDS))
+        known = ", ".join([*(each.name for each in SOURCES), *(each.name for each in FEEDS)])
         raise SourceError(f"source {named!r} is unknown", next_step=f"known are {known}")
     adapter = source(named)
     return _found(named, path, adapter.load([path], weather), adapter.history)
@@ -90,12 +90,17 @@ def _found(name: str, path: Path, loaded: Loaded, history: History) -> Found:
 
 def _workspace(path: Path) -> Found:
     place = Workspace(path)
-    landed = {table.name: read_landed(place, table).collect().to_arrow() for table in TABLES.values()}
+    try:
+        landed = {table.name: read_landed(place, table).collect().to_arrow() for table in TABLES.values()}
+        refused = _refused(place)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        what = f"its landed rows cannot be read ({str(error).splitlines()[0]:.200})"
+        raise WorkspaceError(what, where=str(path), next_step="land the batch again") from error
     tables = {name: rows for name, rows in landed.items() if rows.num_rows}
     if not tables:
         what = "has nothing landed"
         raise WorkspaceError(what, where=str(path), next_step="land a source with `punctual ingest`")
-    return Found(name=WORKSPACE, path=path, tables=tables, refused=_refused(place))
+    return Found(name=WORKSPACE, path=path, tables=tables, refused=refused)
 
 
 def _refused(place: Workspace) -> dict[str, dict[str, int]]:
@@ -104,7 +109,7 @@ def _refused(place: Workspace) -> dict[str, dict[str, int]]:
         batches = sorted((place.quarantine / table).glob("*.parquet"))
         if batches:
             codes = pl.concat([pl.read_parquet(batch, columns=[REASONS]) for batch in batches])
-            counts = codes[REASONS].explode().drop_nulls().value_counts(sort=True)
+            counts = codes[REASONS].explode(empty_as_null=False).drop_nulls().value_counts(sort=True)
             found[table] = {str(code): int(count) for code, count in counts.iter_rows()}
     return found
 

@@ -28,6 +28,7 @@ FEWEST_ROWS = 500
 FEWEST_FILLED = 300
 FOLDS = 3
 INNER_PARTS = 4
+FEWEST_GROUPS = 2
 SETTINGS = BoosterSettings(trees=80, leaves=31, learning_rate=0.1, min_rows_in_leaf=20, feature_share=1.0)
 SEED = 3
 
@@ -178,7 +179,9 @@ def _straight_km(from_lat: Float, from_lon: Float, to_lat: Float, to_lon: Float)
 
 
 def _parts(groups: pl.Series, parts: int, salt: str) -> Integers:
-    """The part of each row; rows of a group are in one part, whatever their order."""
+    """The part of each row; rows of a group are in one part, unless there are too few groups to part."""
+    if groups.n_unique() < FEWEST_GROUPS * parts:
+        return np.random.default_rng(SEED).integers(0, parts, len(groups))
     names = groups.cast(pl.String, strict=False).fill_null("")
     part = {name: _hashed(salt + name) % parts for name in names.unique().to_list()}
     return names.replace_strict(part, return_dtype=pl.Int64).to_numpy()

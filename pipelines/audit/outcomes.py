@@ -22,7 +22,8 @@ class Outcomes:
     timed_doors : stops whose arrival and completion differ, so that service can be told from driving
     against : what lateness is measured against: the promise told first, else the plan, else the start of the drive
     late_share : share of promised stops that were reached after the promise's end; None without promises
-    edges_min, counts : distribution of minutes from ``against`` to the arrival, between the 0.5 and 99.5 % quantiles
+    edges_min, counts : distribution of minutes from ``against`` to the arrival; the outermost bins hold what lies
+        beyond the 0.5 and 99.5 % quantiles
     """
 
     stops: int
@@ -91,7 +92,9 @@ def _histogram(minutes: np.ndarray) -> tuple[tuple[float, ...], tuple[int, ...]]
     if not len(minutes):
         return (), ()
     low, high = np.quantile(minutes, [0.005, 0.995])
-    counts, edges = np.histogram(minutes, bins=BINS, range=(low, high if high > low else low + 1))
+    counts, edges = np.histogram(
+        np.clip(minutes, low, high), bins=BINS, range=(low, high if high > low else low + 1)
+    )
     return tuple(map(float, edges)), tuple(map(int, counts))
 
 

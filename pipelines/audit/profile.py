@@ -1,4 +1,4 @@
-"""The figures of one table: how much of it there is, how fresh, how late, how complete, and what breaks its contract."""
+"""The figures of one table: how much there is, how fresh, how late, how complete, and what breaks its contract."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def table_figures(
         return TableFigures(table=name, required=table.required, rows=0, refused_before=before)
     rows, good, parts = checked.rows[name], checked.good[name], checked.parts[name]
     last = good["occurred_at"].max() if dated else None
-    silent_s = (until - last).total_seconds() if until and isinstance(last, datetime) else None
+    silent_s = max(0.0, (until - last).total_seconds()) if until and isinstance(last, datetime) else None
     return TableFigures(
         table=name,
         required=table.required,
@@ -139,10 +139,10 @@ def _known(table: Table, good: Mapping[str, pl.DataFrame]) -> dict[str, pl.Serie
 
 def _out_of_range(table: Table, parts: Split, rows: int) -> dict[str, float]:
     """Share of rows by column (and by whole-row reasons) whose value cannot be true."""
-    found = {}
+    found: dict[str, float] = {}
     for code, count in parts.reasons.items():
         column = next((code.removeprefix(p).lower() for p in _OUT_OF_RANGE if code.startswith(p)), None)
-        if column in table.names:
+        if column is not None and column in table.names:
             found[column] = found.get(column, 0.0) + count / rows
         elif code in _NO_COLUMN:
             found[code.lower()] = count / rows

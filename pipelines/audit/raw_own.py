@@ -70,7 +70,7 @@ def _extra(path: Path) -> pl.DataFrame | None:
     frames = []
     for file in own_files(path, STOPS):
         frame = read_any(file)
-        extra = [name for name in frame.columns if name not in declared]
+        extra = [n for n, dtype in frame.schema.items() if n not in declared and not dtype.is_nested()]
         if extra:
             frames.append(frame.select(pl.col("stop_id").cast(pl.String), *extra))
     return pl.concat(frames, how="diagonal_relaxed").unique("stop_id", keep="last") if frames else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -35,7 +35,7 @@ def nyc_taxi_raw(paths: Sequence[Path]) -> RawForecasts:
         frame=trips,
         label=LABEL,
         as_of=AS_OF,
-        known=(*(name for name in nyc_taxi.COLUMNS if name != end), "hour of pick-up"),
+        known=(*_but(nyc_taxi.COLUMNS, end), "hour of pick-up"),
         outcomes=(end,),
         fold_by="day",
         within=((), pair),
@@ -57,7 +57,7 @@ def sendy_raw(paths: Sequence[Path]) -> RawForecasts:
         frame=orders,
         label=LABEL,
         as_of=AS_OF,
-        known=tuple(name for name in sendy.COLUMNS if name not in (outcome, "Rider Id", "Order No")),
+        known=_but(sendy.COLUMNS, outcome, "Rider Id", "Order No"),
         outcomes=(outcome, "Order No"),
         fold_by="Rider Id",
         within=((), ("Rider Id",)),
@@ -77,6 +77,7 @@ def kandy_raw(paths: Sequence[Path]) -> RawForecasts:
     runs = runs.with_columns(
         left.alias(AS_OF),
         ((ended - left).dt.total_seconds() / 60).alias(LABEL),
+        left.dt.hour().alias("hour of departure"),
         ((ended - started).dt.total_seconds() / 60).alias("minutes of the segment"),
     ).filter(pl.col(LABEL).is_between(0, 180, closed="none"))
     return RawForecasts(
@@ -84,10 +85,10 @@ def kandy_raw(paths: Sequence[Path]) -> RawForecasts:
         label=LABEL,
         as_of=AS_OF,
         further_labels=("minutes of the segment",),
-        known=tuple(name for name in kandy.COLUMNS if name not in ("start_time", "end_time", "date")),
-        outcomes=("end_time",),
+        known=(*_but(kandy.COLUMNS, "trip_id", "start_time", "end_time", "date"), "hour of departure"),
+        outcomes=("end_time", "trip_id"),
         fold_by="date",
-        within=((), ("direction", "segment"), ("direction", "segment", "hour")),
+        within=((), ("direction", "segment"), ("direction", "segment", "hour of departure")),
         together=(("direction", "segment"),),
     )
 
@@ -100,7 +101,7 @@ def delhivery_raw(paths: Sequence[Path]) -> RawForecasts:
         pl.col("od_start_time").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False).alias(AS_OF),
     )
     pair = ("source_center", "destination_center")
-    known = [name for name in delhivery.COLUMNS if name not in ("actual_time", "trip_uuid")]
+    known = list(_but(delhivery.COLUMNS, "actual_time", "trip_uuid"))
     corridors = found[0].with_name(delhivery.CORRIDORS)
     if corridors.is_file():
         told = csv_text(corridors).rename(lambda name: name if name in pair else f"corridor's {name}")
@@ -133,12 +134,16 @@ def lade_raw(paths: Sequence[Path]) -> RawForecasts:
         frame=orders.filter(pl.col(LABEL) > 0),
         label=LABEL,
         as_of=AS_OF,
-        known=tuple(name for name in lade.COLUMNS if name not in (*later, "order_id", "ds")),
+        known=_but(lade.COLUMNS, *later, "order_id", "ds"),
         outcomes=("delivery_time", "order_id"),
         fold_by="ds",
         within=((), ("courier_id",)),
         together=(("courier_id", "aoi_id"),),
     )
+
+
+def _but(columns: Iterable[str], *names: str) -> tuple[str, ...]:
+    return tuple(name for name in columns if name not in names)
 
 
 RAW: dict[str, Callable[[Sequence[Path]], RawForecasts]] = {

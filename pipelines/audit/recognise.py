@@ -92,9 +92,9 @@ def own_files(path: Path, table: Table) -> list[Path]:
 
 
 def matching(path: Path, pattern: str) -> list[Path]:
-    """Files like ``pattern``: the path itself, or those in the folder."""
+    """Files like ``pattern``: those in the folder, or the path itself, whose name may be any."""
     if path.is_file():
-        return [path] if path.match(pattern) else []
+        return [path] if path.match(f"*{Path(pattern).suffix}") else []
     return sorted(path.glob(pattern))
 
 

