@@ -44,9 +44,9 @@ VIEWS = tuple(
 
 def _feast(folder: Path, online_store: dict[str, Any]) -> FeatureStore:
     """Feast with a store of its own, and the same views."""
-    from feast import Entity, FeatureStore, FeatureView, FileSource, RepoConfig
+    from feast import Entity, FeatureStore, FeatureView, FileSource, RepoConfig, ValueType
     from feast import Field as FeastField
-    from feast.types import Float32
+    from feast.types import Float32, String
 
     folder.mkdir(parents=True, exist_ok=True)
     config = RepoConfig(
@@ -58,16 +58,17 @@ def _feast(folder: Path, online_store: dict[str, Any]) -> FeatureStore:
         entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)
-    entity = Entity(name="entity_id", join_keys=["entity_id"])
+    entity = Entity(name="entity_id", join_keys=["entity_id"], value_type=ValueType.STRING)
     pd.DataFrame({"event_timestamp": []}).to_parquet(folder / "none.parquet")
     source = FileSource(name="none", path=str(folder / "none.parquet"), timestamp_field="event_timestamp")
+    key = FeastField(name="entity_id", dtype=String)
     views = [
         FeatureView(
             name=view.name,
             entities=[entity],
             ttl=view.ttl,
             source=source,
-            schema=[FeastField(name=name, dtype=Float32) for name in view.field_names],
+            schema=[key, *[FeastField(name=name, dtype=Float32) for name in view.field_names]],
         )
         for view in VIEWS
     ]

@@ -7,7 +7,7 @@ always the result of the records received by then.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -27,11 +27,14 @@ from features.observations import (
     area_hour_key,
     area_valid_hour_key,
     distance_m,
+    link_key,
     log_ratio,
     pair_hour_key,
     pair_key,
+    ratio,
     reference_service_us,
     reference_travel_us,
+    site_hour_key,
 )
 
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
@@ -144,6 +147,8 @@ NUMBERS = (
     "parcels",
     "lat",
     "lon",
+    "from_lat",
+    "from_lon",
 )
 KEYS = (
     "route_id",
@@ -154,6 +159,8 @@ KEYS = (
     "zone_id",
     "from_zone_id",
     "from_site_id",
+    "from_site_hour",
+    "link",
     "pair",
     "pair_hour",
     "area_hour",
@@ -276,7 +283,7 @@ class RouteBook:
         self._release_vehicle(route)
 
     def dump(self, route_id: str) -> bytes:
-        return orjson.dumps(asdict(self._routes[route_id]))
+        return orjson.dumps(self._routes[route_id])
 
     def load(self, route_id: str, body: bytes) -> None:
         raw = orjson.loads(body)
@@ -445,7 +452,8 @@ def _leave(route: Route, stop: StopPlan, record: Record, happened_us: int, kind:
     progress = route.progress
     if progress.closed.get(stop.stop_id) in ("completed", "failed"):
         return []
-    arrived_us = progress.visited.setdefault(stop.stop_id, happened_us)
+    arrived_us = progress.visited.get(stop.stop_id)
+    progress.visited.setdefault(stop.stop_id, happened_us)
     progress.closed[stop.stop_id] = kind
     if progress.left_at_us is not None and progress.left_at_us > happened_us:
         return []
@@ -453,18 +461,19 @@ def _leave(route: Route, stop: StopPlan, record: Record, happened_us: int, kind:
         progress.phase, progress.phase_since_us, progress.at_stop_id = DRIVING, happened_us, None
     progress.left_zone_id, progress.left_position = stop.zone_id, stop.position
     progress.left_at_us, progress.left_sequence = happened_us, stop.sequence
-    actual_us = happened_us - arrived_us
-    if not 0 < actual_us <= LONGEST_US:
+    if arrived_us is None or not 0 <= (actual_us := happened_us - arrived_us) <= LONGEST_US:
         return []
+    _, hour = local_time(route.timezone, happened_us)
     reference_us = reference_service_us(stop.planned_service_s)
     progress.service_slip_us += actual_us - reference_us
     keys = {
+        "site_hour": site_hour_key(stop.site_id, int(hour)),
         "site_id": stop.site_id,
         "courier_id": route.courier_id,
         "area_id": route.area_id,
         "route_id": route.route_id,
     }
-    return _observed(SERVICE, record, log_ratio(actual_us, reference_us), keys)
+    return _observed(SERVICE, record, ratio(actual_us, reference_us), keys)
 
 
 def _observed(kind: str, record: Record, value: int, keys: dict[str, str | None]) -> list[Observation]:
@@ -477,6 +486,7 @@ def _travel_keys(route: Route, from_zone_id: str, stop: StopPlan, left_at_us: in
     return {
         "pair_hour": pair_hour_key(from_zone_id, stop.zone_id, int(hour)),
         "pair": pair_key(from_zone_id, stop.zone_id),
+        "link": link_key(from_zone_id, stop.zone_id),
         "origin_zone": from_zone_id,
         "target_zone": stop.zone_id,
         "zone_id": stop.zone_id,
@@ -545,6 +555,7 @@ class ItineraryBuilder:
                     _NAN if stop.parcels is None else stop.parcels,
                     _NAN if stop.lat is None else stop.lat,
                     _NAN if stop.lon is None else stop.lon,
+                    *(here.position or (_NAN, _NAN)),
                 )
             )
             self._keys.append(
@@ -557,6 +568,8 @@ class ItineraryBuilder:
                     stop.zone_id,
                     here.zone_id,
                     here.site_id,
+                    site_hour_key(here.site_id, int(hour)),
+                    link_key(here.zone_id, stop.zone_id),
                     pair_key(here.zone_id, stop.zone_id),
                     pair_hour_key(here.zone_id, stop.zone_id, int(hour)),
                     area_hour_key(route.area_id, weekday, int(hour)),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.observations import EARTH_RADIUS_M
-from features.priors import AREA_SHRINKAGE, PACE_SHRINKAGE, shrunk
+from features.priors import AREA_SHRINKAGE, COURIER_SHRINKAGE, PACE_SHRINKAGE, shrunk
 
 Float = NDArray[np.float64]
 DAY_S = 86_400.0
@@ -128,6 +128,18 @@ def pair_hour_evidence(travel_by_pair_hour__weight: Float) -> Float:
 
 
 @feature(unit="ln", low=-6, high=6)
+def link_habit(travel_by_link__mean: Float) -> Float:
+    """Raw mean of drives between the two zones of the leg, either way."""
+    return travel_by_link__mean
+
+
+@feature(unit="1", low=0, high=1e9)
+def link_evidence(travel_by_link__weight: Float) -> Float:
+    """How many drives between the two zones are known, either way."""
+    return np.nan_to_num(travel_by_link__weight)
+
+
+@feature(unit="ln", low=-6, high=6)
 def origin_habit(travel_by_origin__mean: Float) -> Float:
     """Mean of drives that start where the leg starts."""
     return travel_by_origin__mean
@@ -166,7 +178,7 @@ def courier_habit(
         travel_by_courier__mean - travel_by_area__mean,
         travel_by_courier__weight,
         0.0 * travel_by_area__mean,
-        10.0,
+        COURIER_SHRINKAGE,
     )
 
 
@@ -186,6 +198,18 @@ def target_pace(to_pace__mean: Float, to_pace__weight: Float) -> Float:
 def area_pace(pace_by_area__mean: Float, pace_by_area__weight: Float) -> Float:
     """How much slower than their priors drives just ended in the area."""
     return _shrunk_pace(pace_by_area__mean, pace_by_area__weight)
+
+
+@feature(unit="ln", low=-6, high=6)
+def area_pace_days(pace_by_area_days__mean: Float, pace_by_area_days__weight: Float) -> Float:
+    """How much slower than their priors the area's drives of the last days were."""
+    return _shrunk_pace(pace_by_area_days__mean, pace_by_area_days__weight)
+
+
+@feature(unit="s", low=-3 * DAY_S, high=3 * DAY_S)
+def pace_ahead_s(pace_us: Float) -> Float:
+    """What drives just ended in the zones ahead add to the driving to this stop."""
+    return pace_us / 1e6
 
 
 @feature(unit="s", low=-600, high=DAY_S)
@@ -208,13 +232,13 @@ def route_pace_s(route_pace: Float, travel_s: Float) -> Float:
     return route_pace * travel_s
 
 
-@feature(unit="ln", low=-6, high=6)
+@feature(unit="1", low=0, high=20)
 def route_service_pace(service_by_route__mean: Float, service_by_route__weight: Float) -> Float:
     """How the route's own doors of today compare with their plan."""
     return shrunk(
         service_by_route__mean,
         service_by_route__weight,
-        np.zeros_like(service_by_route__mean),
+        np.ones_like(service_by_route__mean),
         AREA_SHRINKAGE,
     )
 
@@ -297,6 +321,38 @@ def distance_to_stop_m(motion__lat: Float, motion__lon: Float, lat: Float, lon: 
 def leg_m(leg_distance_m: Float) -> Float:
     """Metres of this stop's own leg."""
     return leg_distance_m
+
+
+def _metres_north(lat: Float) -> Float:
+    return np.radians(lat - np.rint(lat)) * EARTH_RADIUS_M
+
+
+def _metres_east(lat: Float, lon: Float) -> Float:
+    return np.radians(lon - np.rint(lon)) * np.cos(np.radians(lat)) * EARTH_RADIUS_M
+
+
+@feature(unit="m", low=-60_000, high=60_000)
+def target_north_m(lat: Float) -> Float:
+    """Metres of the stop north of the nearest whole degree: where in its region it lies."""
+    return _metres_north(lat)
+
+
+@feature(unit="m", low=-60_000, high=60_000)
+def target_east_m(lat: Float, lon: Float) -> Float:
+    """Metres of the stop east of the nearest whole degree."""
+    return _metres_east(lat, lon)
+
+
+@feature(unit="m", low=-60_000, high=60_000)
+def origin_north_m(from_lat: Float) -> Float:
+    """Metres north of the nearest whole degree where the leg starts."""
+    return _metres_north(from_lat)
+
+
+@feature(unit="m", low=-60_000, high=60_000)
+def origin_east_m(from_lat: Float, from_lon: Float) -> Float:
+    """Metres east of the nearest whole degree where the leg starts."""
+    return _metres_east(from_lat, from_lon)
 
 
 @feature(unit="m/s", low=0, high=70)
@@ -416,6 +472,8 @@ FEATURES: tuple[Feature, ...] = (
     pair_habit,
     pair_evidence,
     pair_hour_evidence,
+    link_habit,
+    link_evidence,
     origin_habit,
     target_habit,
     target_evidence,
@@ -425,6 +483,8 @@ FEATURES: tuple[Feature, ...] = (
     origin_pace,
     target_pace,
     area_pace,
+    area_pace_days,
+    pace_ahead_s,
     area_pace_age_s,
     route_pace,
     route_pace_s,
@@ -441,6 +501,10 @@ FEATURES: tuple[Feature, ...] = (
     depot_sort_delay_s,
     distance_to_stop_m,
     leg_m,
+    target_north_m,
+    target_east_m,
+    origin_north_m,
+    origin_east_m,
     vehicle_speed_mps,
     vehicle_moving_share,
     telemetry_age_s,

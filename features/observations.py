@@ -13,6 +13,9 @@ UNPLANNED_SERVICE_S = 120.0
 STREET_SPEED_MPS = 6.0
 STREET_START_S = 60.0
 LOG_UNIT = 1e-6
+RATIO_UNIT = 1e-6
+#: A door that took longer than this many times its reference teaches no more than this.
+LARGEST_RATIO = 20.0
 LONGEST_US = 86_400_000_000
 EARTH_RADIUS_M = 6_371_000.0
 
@@ -21,7 +24,8 @@ EARTH_RADIUS_M = 6_371_000.0
 class Observation:
     """One measured value with every key that it is remembered by.
 
-    ``value`` is millionths of ln(actual / reference), or microseconds of departure lateness.
+    ``value`` is millionths of ln(actual / reference) of a drive, of actual / reference at a door, or microseconds of
+    departure lateness.
     """
 
     kind: str
@@ -34,6 +38,11 @@ class Observation:
 def log_ratio(actual_us: int, reference_us: int) -> int:
     """Millionths of ln(actual / reference)."""
     return round(math.log(actual_us / reference_us) / LOG_UNIT)
+
+
+def ratio(actual_us: int, reference_us: int) -> int:
+    """Millionths of actual / reference, bounded."""
+    return round(min(actual_us / reference_us, LARGEST_RATIO) / RATIO_UNIT)
 
 
 def reference_travel_us(planned_travel_s: float | None, leg_m: float | None) -> int:
@@ -59,6 +68,16 @@ def distance_m(start: tuple[float, float], end: tuple[float, float]) -> float:
 
 def pair_key(from_zone_id: str, zone_id: str) -> str:
     return f"{from_zone_id}|{zone_id}"
+
+
+def link_key(zone_id: str, other_zone_id: str) -> str:
+    """Key of two zones in either direction."""
+    return pair_key(*sorted((zone_id, other_zone_id)))
+
+
+def site_hour_key(site_id: str | None, hour: int) -> str | None:
+    """Key of a door at an hour; None where the door is not known."""
+    return None if site_id is None else f"{site_id}|{hour:02d}"
 
 
 def pair_hour_key(from_zone_id: str, zone_id: str, hour: int) -> str:

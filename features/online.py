@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS vectors (
     event_ts_us INTEGER NOT NULL,
     created_us INTEGER NOT NULL,
     packed BLOB NOT NULL,
-    PRIMARY KEY (view, schema_hash, entity)
+    PRIMARY KEY (entity, view, schema_hash)
 ) WITHOUT ROWID
 """
 PUBLISH = """
@@ -42,11 +42,17 @@ WHERE (excluded.event_ts_us, excluded.created_us) > (vectors.event_ts_us, vector
 """
 READ = """
 SELECT wanted.key, stored.packed FROM json_each(?) AS wanted CROSS JOIN vectors AS stored
-WHERE stored.view = ? AND stored.schema_hash = ? AND stored.entity = wanted.value
+WHERE stored.entity = wanted.value AND stored.view = ? AND stored.schema_hash = ?
 """
 FORGET = "DELETE FROM vectors WHERE view = ?"
 HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vectors'"
-PRAGMAS = ("PRAGMA busy_timeout = 30000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL")
+PRAGMAS = (
+    "PRAGMA busy_timeout = 30000",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA mmap_size = 1073741824",
+)
 
 #: ``known_us`` of an entity whose values cannot be used.
 NOT_KNOWN_US = -1

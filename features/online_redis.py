@@ -6,6 +6,7 @@ safe. A batch is atomic as far as one call of the script reaches, which is ``KEY
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,16 @@ for place = 1, #KEYS do
 end
 return written
 """
+#: Flags of what was found, a byte for each id asked for, and then what is stored of those, end to end.
+READ = """
+local ids, flags, found = cjson.decode(ARGV[2]), {}, {}
+for place = 1, #ids do
+    local stored = ids[place] ~= cjson.null and redis.call('GET', ARGV[1] .. ids[place])
+    flags[place] = stored and '\\1' or '\\0'
+    if stored then found[#found + 1] = stored end
+end
+return table.concat(flags) .. table.concat(found)
+"""
 
 
 def is_redis(location: str) -> bool:
@@ -55,15 +66,15 @@ class RedisReader:
 
     def __init__(self, url: str) -> None:
         self._client = _client(url)
+        self._read = self._client.register_script(READ)
 
     def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
         """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
-        prefix = key_prefix(view)
-        asked = [place for place, key in enumerate(ids) if key is not None]
-        stored: Any = self._client.mget([f"{prefix}{ids[place]}" for place in asked]) if asked else []
-        found = [(place, packed) for place, packed in zip(asked, stored, strict=True) if packed is not None]
-        rows = unpack(view, (packed for _, packed in found))
-        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+        asked = json.dumps(list(ids), ensure_ascii=False)
+        answer: Any = self._read(args=[key_prefix(view), asked]) if len(ids) else b""
+        found = np.flatnonzero(np.frombuffer(answer, np.uint8, len(ids)))
+        rows = unpack(view, [answer[len(ids) :]])
+        return rows_as_of(view, len(ids), found, rows, as_of_us)
 
     def close(self) -> None:
         self._client.close()

@@ -16,7 +16,7 @@ from features.history import factorize
 from features.itinerary import Itinerary
 from features.moment import FEATURES, Feature
 from features.online import OnlineRows
-from features.priors import service_prior, shrunk, travel_prior
+from features.priors import PACE_SHRINKAGE, service_prior, shrunk, travel_prior
 from features.views import KNOWN, LOOKUPS, VIEWS, View
 
 Float = NDArray[np.float64]
@@ -144,7 +144,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     phase = np.nan_to_num(columns["progress__phase"])
     leg_log_ratio = travel_prior(columns)
     leg_us = columns["reference_us"] * np.exp(leg_log_ratio)
-    service_us = columns["from_service_us"] * np.exp(service_prior(columns))
+    service_us = columns["from_service_us"] * service_prior(columns)
     first = rank == 1
     leg_us = np.where(first & (phase == 1), _still_ahead(leg_us, in_phase_us), leg_us)
     service_us = np.where(first & (phase == 2), _still_ahead(service_us, in_phase_us), service_us)
@@ -159,6 +159,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     travel = _along_route(leg_us, starts)
     service = _along_route(service_us, starts)
     base = travel + service + _along_route(wait_us, starts)
+    pace = shrunk(columns["to_pace__mean"], columns["to_pace__weight"], np.zeros_like(leg_us), PACE_SHRINKAGE)
     jam_millionths = _along_route(np.nan_to_num(columns["to_traffic__jam"]) * 1e6, starts)
     known_jams = _along_route(np.isfinite(columns["to_traffic__jam"]).astype(np.float64), starts)
     return {
@@ -166,6 +167,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
         "travel_s": travel / 1e6,
         "service_s": service / 1e6,
         "base_s": base / 1e6,
+        "pace_us": _along_route(pace * leg_us, starts).astype(np.float64),
         "mean_jam": np.where(known_jams > 0, jam_millionths / 1e6 / np.maximum(known_jams, 1), np.nan),
     }
 

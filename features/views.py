@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from features.observations import LARGEST_RATIO
+
 KNOWN = "known_us"
 
 
@@ -72,6 +74,15 @@ class Lookup:
     key: str
 
 
+#: What an observation is measured in, and its bounds.
+_MEAN_UNITS = {
+    "travel": ("ln", -6.0, 6.0),
+    "pace": ("ln", -6.0, 6.0),
+    "service": ("1", 0.0, LARGEST_RATIO),
+    "departure": ("s", -86_400.0, 86_400.0),
+}
+
+
 def _mean_view(
     name: str,
     entity: str,
@@ -82,16 +93,14 @@ def _mean_view(
     count: int,
     half_life: float,
 ) -> RollingMean:
-    unit, bound = ("s", 86_400.0) if observation == "departure" else ("ln", 6.0)
+    unit, low, high = _MEAN_UNITS[observation]
     view = View(
         name=name,
         entity=entity,
         ttl=width * count,
         meaning=meaning,
         fields=(
-            Field(
-                name="mean", unit=unit, low=-bound, high=bound, meaning="Forgetting mean of the observations."
-            ),
+            Field(name="mean", unit=unit, low=low, high=high, meaning="Forgetting mean of the observations."),
             Field(name="weight", unit="1", low=0, high=1e9, meaning="Observations in it, faded with age."),
         ),
     )
@@ -114,6 +123,7 @@ TRAVEL_BY_PAIR_HOUR = _seasonal(
     "travel_by_pair_hour", "pair_hour", "travel", "Drive between two zones at an hour."
 )
 TRAVEL_BY_PAIR = _seasonal("travel_by_pair", "pair", "travel", "Drive between two zones.")
+TRAVEL_BY_LINK = _seasonal("travel_by_link", "link", "travel", "Drive between two zones, either way.")
 TRAVEL_BY_ORIGIN = _seasonal("travel_by_origin", "origin_zone", "travel", "Drives that start in a zone.")
 TRAVEL_BY_TARGET = _seasonal("travel_by_target", "target_zone", "travel", "Drives that end in a zone.")
 TRAVEL_BY_AREA_HOUR = _seasonal("travel_by_area_hour", "area_hour", "travel", "Drives of an area at an hour.")
@@ -126,8 +136,20 @@ PACE_BY_ZONE = _recent(
 PACE_BY_AREA = _recent(
     "pace_by_area", "area_id", "pace", "Drives just ended in an area against their priors.", 15
 )
+PACE_BY_AREA_DAYS = _mean_view(
+    "pace_by_area_days",
+    "area_id",
+    "pace",
+    "Drives of the last days in an area against their priors.",
+    width=timedelta(hours=6),
+    count=12,
+    half_life=4.0,
+)
 PACE_BY_ROUTE = _recent(
     "pace_by_route", "route_id", "pace", "A route's own drives today against their priors.", 60
+)
+SERVICE_BY_SITE_HOUR = _seasonal(
+    "service_by_site_hour", "site_hour", "service", "Time at one door at an hour."
 )
 SERVICE_BY_SITE = _seasonal("service_by_site", "site_id", "service", "Time at one door.")
 SERVICE_BY_COURIER = _seasonal(
@@ -150,6 +172,7 @@ DEPARTURE_BY_DEPOT = _mean_view(
 ROLLING_MEANS: tuple[RollingMean, ...] = (
     TRAVEL_BY_PAIR_HOUR,
     TRAVEL_BY_PAIR,
+    TRAVEL_BY_LINK,
     TRAVEL_BY_ORIGIN,
     TRAVEL_BY_TARGET,
     TRAVEL_BY_AREA_HOUR,
@@ -158,7 +181,9 @@ ROLLING_MEANS: tuple[RollingMean, ...] = (
     TRAVEL_BY_COURIER,
     PACE_BY_ZONE,
     PACE_BY_AREA,
+    PACE_BY_AREA_DAYS,
     PACE_BY_ROUTE,
+    SERVICE_BY_SITE_HOUR,
     SERVICE_BY_SITE,
     SERVICE_BY_COURIER,
     SERVICE_BY_AREA,
@@ -255,6 +280,7 @@ VIEWS: tuple[View, ...] = (
 LOOKUPS: tuple[Lookup, ...] = (
     Lookup(alias="travel_by_pair_hour", view=TRAVEL_BY_PAIR_HOUR.view, key="pair_hour"),
     Lookup(alias="travel_by_pair", view=TRAVEL_BY_PAIR.view, key="pair"),
+    Lookup(alias="travel_by_link", view=TRAVEL_BY_LINK.view, key="link"),
     Lookup(alias="travel_by_origin", view=TRAVEL_BY_ORIGIN.view, key="from_zone_id"),
     Lookup(alias="travel_by_target", view=TRAVEL_BY_TARGET.view, key="zone_id"),
     Lookup(alias="travel_by_area_hour", view=TRAVEL_BY_AREA_HOUR.view, key="area_hour"),
@@ -264,7 +290,9 @@ LOOKUPS: tuple[Lookup, ...] = (
     Lookup(alias="from_pace", view=PACE_BY_ZONE.view, key="from_zone_id"),
     Lookup(alias="to_pace", view=PACE_BY_ZONE.view, key="zone_id"),
     Lookup(alias="pace_by_area", view=PACE_BY_AREA.view, key="area_id"),
+    Lookup(alias="pace_by_area_days", view=PACE_BY_AREA_DAYS.view, key="area_id"),
     Lookup(alias="pace_by_route", view=PACE_BY_ROUTE.view, key="route_id"),
+    Lookup(alias="service_by_site_hour", view=SERVICE_BY_SITE_HOUR.view, key="from_site_hour"),
     Lookup(alias="service_by_site", view=SERVICE_BY_SITE.view, key="from_site_id"),
     Lookup(alias="service_by_courier", view=SERVICE_BY_COURIER.view, key="courier_id"),
     Lookup(alias="service_by_area", view=SERVICE_BY_AREA.view, key="area_id"),

@@ -117,8 +117,12 @@ def _live(chain: _Chain, past: Loaded, test: Loaded) -> Split:
 
 
 def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:
-    """A history for each fold of training rows, and one for the test; none holds an outcome of what is asked."""
-    folds = _folds(past.tables, chain.source.cluster)
+    """A history for each fold of training rows, and one for the test; none holds an outcome of what is asked.
+
+    Folds are parted as the test is: single orders of known couriers where there is no calendar, else whole clusters.
+    """
+    undated = chain.source.history is History.UNDATED
+    folds = _folds(past.tables, "route_id" if undated else chain.source.cluster)
     parts = []
     for fold in range(FOLDS):
         asked = _of_routes(past.tables, [route for route, at in folds.items() if at == fold])
@@ -126,7 +130,7 @@ def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:
         parts.append(_asked(chain, f"fold-{fold}", past.context, taught, asked))
     tested = _asked(chain, "test", past.context, past.tables, test.tables)
     trained = Dataset.concat(parts)
-    if chain.source.history is History.UNDATED:
+    if undated:
         return Split(trained, tested, Counter())
     return split(_known_as_they_happened(trained), tested)
 
@@ -134,7 +138,8 @@ def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:
 def _asked(chain: _Chain, name: str, context: Tables, taught: Tables, asked: Tables) -> Dataset:
     """Rows of what is asked, with what is taught moved before all of it."""
     first = pl.Series(asked["stop_events"]["received_at"]).min()
-    before = moved_before(opened(taught), first)  # type: ignore[arg-type]
+    outcomes = {table: rows for table, rows in taught.items() if "route_id" in TABLES[table].names}
+    before = moved_before(opened(outcomes), first)  # type: ignore[arg-type]
     rows = chain.rows(name, {"context": context, "taught": before, "asked": asked})
     return rows.where(np.isin(rows.vectors.stop_ids, _stop_ids(asked)))
 

@@ -26,7 +26,7 @@ from pipelines.train import Trained, train_challenger
 from serving.alert_evaluation import AlertSpan, StopOutcome, alert_figures
 from serving.supervisor import running_service
 from serving.times import from_rfc3339
-from training.dataset import HORIZON_EDGES_MIN
+from training.dataset import HORIZON_EDGES_MIN, HORIZON_NAMES
 
 FIRST_DAY = date(2026, 1, 5)
 DAYS_A_BATCH = 7
@@ -154,9 +154,11 @@ def _clock(instant: str, zone: Any) -> str:
 
 def summarize(client: httpx.Client, tables: Tables, seed: int) -> dict[str, Any]:
     """What the served forecasts and alerts of the day were worth, by what the service itself tells."""
-    truth = outcomes_of(tables)
+    truth, departed = outcomes_of(tables), departures_of(tables)
     forecasts = [
-        row for stop_id in truth for row in _headline(_history(client, stop_id), truth[stop_id], seed)
+        row
+        for stop_id, outcome in truth.items()
+        for row in _headline(_history(client, stop_id), outcome, departed, seed)
     ]
     arrival, eta, start, end = (np.array(column, np.float64) for column in zip(*forecasts, strict=True))
     alerts = client.get("/v1/alerts", params={"limit": PAGE}).json()["alerts"]
@@ -187,24 +189,34 @@ def outcomes_of(tables: Tables) -> dict[str, StopOutcome]:
     }
 
 
+def departures_of(tables: Tables) -> dict[str, int]:
+    """When each route of a day left its depot, microseconds."""
+    events = pl.DataFrame(pl.from_arrow(tables["stop_events"])).filter(pl.col("kind") == "departed_depot")
+    left = events.group_by("route_id").agg(pl.col("occurred_at").min().dt.epoch("us"))
+    return dict(left.iter_rows())
+
+
 def _history(client: httpx.Client, stop_id: str) -> list[dict[str, Any]]:
     response = client.get(f"/v1/stops/{stop_id}/history", params={"limit": PAGE})
     return list(response.json()["forecasts"]) if response.status_code == 200 else []
 
 
 def _headline(
-    history: Sequence[Mapping[str, Any]], outcome: StopOutcome, seed: int
+    history: Sequence[Mapping[str, Any]], outcome: StopOutcome, departed: Mapping[str, int], seed: int
 ) -> Iterator[tuple[int, int, int, int]]:
     """One seeded forecast of each horizon bin: arrival, estimate, window start and end, microseconds."""
     if outcome.reached_us is None:
         return
     bins: dict[int, list[Mapping[str, Any]]] = {}
     for forecast in history:
-        ahead_min = (outcome.reached_us - from_rfc3339(forecast["as_of"])) / 60e6
+        as_of_us = from_rfc3339(forecast["as_of"])
+        ahead_min = (outcome.reached_us - as_of_us) / 60e6
         if ahead_min > 0:
-            bins.setdefault(int(np.searchsorted(HORIZON_EDGES_MIN, ahead_min, side="right")), []).append(
-                forecast
+            before = as_of_us < departed.get(forecast["route_id"], 0)
+            place = (
+                len(HORIZON_NAMES) if before else int(np.searchsorted(HORIZON_EDGES_MIN, ahead_min, "right"))
             )
+            bins.setdefault(place, []).append(forecast)
     draw = _draws(seed, outcome.stop_id)
     for place, forecasts in sorted(bins.items()):
         chosen = forecasts[int(draw[place] * len(forecasts))]
@@ -217,7 +229,7 @@ def _headline(
 
 
 def _draws(seed: int, stop_id: str) -> NDArray[np.float64]:
-    return np.random.default_rng([seed, *stop_id.encode()]).random(len(HORIZON_EDGES_MIN) + 1)
+    return np.random.default_rng([seed, *stop_id.encode()]).random(len(HORIZON_NAMES) + 1)
 
 
 def _alert_span(alert: Mapping[str, Any]) -> AlertSpan:

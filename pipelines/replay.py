@@ -18,9 +18,9 @@ from data_contracts.record import TICK
 from data_contracts.tables import TABLES
 
 Event = Mapping[str, Any]
-LARGEST_BATCH = 2_000
+LARGEST_BATCH = 1_000
 #: The service may fall this many records behind before the replay waits for it.
-LONGEST_QUEUE = 6_000
+LONGEST_QUEUE = 2_000
 PATIENCE_S = 60.0
 WAIT_S = 0.02
 

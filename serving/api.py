@@ -116,7 +116,7 @@ def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, 
 
 
 def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
-    as_of_us = runtime.log.now_us()
+    as_of_us = runtime.now_us()
     if not as_of_us:
         detail = "with clock = 'log', time begins with the first event; none was received yet"
         raise ProblemError(HTTPStatus.CONFLICT, "no-time-yet", detail)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from data_contracts.workspace import Workspace
 from features.online import OnlineReader
 from serving.eta import LiveEta
-from serving.log import EventLog
+from serving.log import Clock, EventLog
 from serving.models import ChampionWatcher, Load, ModelShelf
 from serving.ops import OpsStore
 from serving.readings import OpsReader
@@ -39,6 +39,12 @@ class Runtime:
     def is_ready(self) -> bool:
         """Whether forecasts can be given: by this worker, and by the engine."""
         return self.champion.model is not None and self.ops.checkpoint().model_version is not None
+
+    def now_us(self) -> int:
+        """The present: the wall's, or under the log's clock the last instant that the engine has applied."""
+        if self.log.clock is Clock.LOG:
+            return self.ops.checkpoint().as_of_us
+        return self.log.now_us()
 
     def close(self) -> None:
         self.log.close()

@@ -33,7 +33,7 @@ def plot(title: str, draw: Callable[[Axes], None]) -> str:
     figure = Figure(figsize=(8, 4), layout="constrained")
     draw(figure.subplots())
     text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return f"<h2>{escape(title)}</h2>{text.getvalue()[text.getvalue().index('<svg') :]}"
 
 

@@ -232,6 +232,7 @@ def test_the_refusal_names_the_first_bad_row(workspace: Workspace) -> None:
         land(workspace, make_batch(stops=stops), "b")
 
 
+@pytest.mark.slow
 def test_a_batch_over_its_error_budget_changes_nothing_downstream(workspace: Workspace) -> None:
     (_, day), (_, next_day) = generate("small", 1, date(2026, 3, 2), 2)
     land(workspace, day, "day-1")
