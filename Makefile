@@ -28,7 +28,7 @@ demo: env ## The whole chain on a simulated city, by itself (KEEP=1 leaves the s
 	$(BIN)/punctual demo $(if $(KEEP),--keep,)
 
 test: env ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: env ## Style, types and the import floors
 	$(BIN)/ruff check .

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 K = TypeVar("K")
 _NEVER_US = -(2**62)
+#: From so many keys on, a hash table in C is quicker than a dictionary.
+MANY = 2_000
 
 
 class Bucketed(NamedTuple):
@@ -40,6 +43,47 @@ class Windows:
     counts: list[Int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Timeline:
+    """Carried sums and new observations by key and bucket, with what can be read off them.
+
+    place : (m,) rises with key and bucket; first_of_key : (m,) where each row's key begins
+    total, tally : (m + 1,) running sums and counts
+    rows : (n,) places of the new observations; in_log_order : (n,) brings them back to it
+    """
+
+    place: Int
+    first_of_key: Int
+    total: Int
+    tally: Int
+    rows: Int
+    in_log_order: Int
+
+    def windows(self, count: int, rows: Int) -> Windows:
+        """Sums and counts bucket by bucket, of some rows in their order."""
+        starts = [self._start(rows, back) for back in range(count)]
+        ends = [rows, *starts[:-1]]
+
+        def parts(running: Int, newest: int) -> list[Int]:
+            found = [running[end] - running[start] for start, end in zip(starts, ends, strict=True)]
+            found[0] = running[rows + newest] - running[starts[0]]
+            return found
+
+        return Windows(parts(self.total, 0), parts(self.tally, 0), parts(self.total, 1), parts(self.tally, 1))
+
+    def totals(self, count: int) -> tuple[Int, Int]:
+        """Sums and counts over all buckets at once, of every row in log order."""
+        start, end = self._start(self.rows, count - 1), self.rows + 1
+        sums, counts = self.total[end] - self.total[start], self.tally[end] - self.tally[start]
+        return sums[self.in_log_order], counts[self.in_log_order]
+
+    def _start(self, rows: Int, back: int) -> Int:
+        """Where the bucket so many before a row's own begins."""
+        return np.maximum(
+            self.first_of_key[rows], np.searchsorted(self.place, self.place[rows] - back, side="left")
+        )
+
+
 @dataclass(slots=True)
 class RollingSums:
     """Sums and counts by key over the last ``count`` buckets of ``width_us``."""
@@ -57,38 +101,51 @@ class RollingSums:
         received_us : (n,) int64, not falling
         values : (n,) int64
         """
-        n = len(keys)
         codes, uniques = factorize(keys)
-        carried = self._carried(uniques)
+        timeline = self._timeline(codes, uniques, received_us, values)
+        found = timeline.windows(self.count, timeline.rows)
+        order = timeline.in_log_order
+        result = Windows(
+            *([part[order] for part in parts] for parts in (found.before_sums, found.before_counts)),
+            *([part[order] for part in parts] for parts in (found.sums, found.counts)),
+        )
+        self._remember(timeline, codes, uniques, received_us)
+        return result
+
+    def advance_totals(
+        self, codes: Int, uniques: list[str], received_us: Int, values: Int
+    ) -> tuple[Int, Int]:
+        """Add observations as ``advance`` does, keys as ``factorize`` gives them; only whole sums and counts.
+
+        Returns
+        -------
+        sums, counts : (n,) int64 over all buckets, the observation itself included
+        """
+        timeline = self._timeline(codes, uniques, received_us, values)
+        result = timeline.totals(self.count)
+        self._remember(timeline, codes, uniques, received_us)
+        return result
+
+    def _timeline(self, codes: Int, uniques: Sequence[str], received_us: Int, values: Int) -> _Timeline:
+        n, carried = len(codes), self._carried(uniques)
         code = np.concatenate([carried[0], codes])
         bucket = np.concatenate([carried[1], received_us // self.width_us])
         value = np.concatenate([carried[2], values])
         weight = np.concatenate([carried[3], np.ones(n, np.int64)])
         order = np.argsort(code, kind="stable")
-        code, bucket, value, weight = code[order], bucket[order], value[order], weight[order]
-        total = np.concatenate([[0], np.cumsum(value)])
-        tally = np.concatenate([[0], np.cumsum(weight)])
-
-        real = np.flatnonzero(order >= len(carried[0]))
-        first_of_key = np.searchsorted(code, code[real], side="left")
+        code, bucket = code[order], bucket[order]
         lowest = int(bucket.min()) if n else 0
         span = (int(bucket.max()) - lowest if n else 0) + self.count + 1
-        place = code * span + (bucket - lowest)
-        starts = [
-            np.maximum(first_of_key, np.searchsorted(place, place[real] - back, side="left"))
-            for back in range(self.count)
-        ]
-        ends = [real, *starts[:-1]]
-        back_to_log_order = np.argsort(order[real], kind="stable")
-
-        def windows(prefix: Int, newest: int) -> list[Int]:
-            found = [prefix[end] - prefix[start] for start, end in zip(starts, ends, strict=True)]
-            found[0] = prefix[real + newest] - prefix[starts[0]]
-            return [part[back_to_log_order] for part in found]
-
-        result = Windows(windows(total, 0), windows(tally, 0), windows(total, 1), windows(tally, 1))
-        self._remember(uniques, codes, received_us, result)
-        return result
+        rows = np.flatnonzero(order >= len(carried[0]))
+        begins = np.flatnonzero(np.diff(code, prepend=-1))
+        return _Timeline(
+            place=code * span + (bucket - lowest),
+            first_of_key=np.repeat(begins, np.diff(begins, append=len(code))),
+            total=np.concatenate([[0], np.cumsum(value[order])]),
+            tally=np.concatenate([[0], np.cumsum(weight[order])]),
+            rows=rows,
+            in_log_order=np.argsort(order[rows], kind="stable"),
+        )
 
     def _carried(self, keys: Sequence[str]) -> tuple[Int, Int, Int, Int]:
         rows = [
@@ -101,12 +158,16 @@ class RollingSums:
         table = np.array(rows, dtype=np.int64).reshape(-1, 4)
         return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
 
-    def _remember(self, keys: Sequence[str], codes: Int, received_us: Int, windows: Windows) -> None:
+    def _remember(self, timeline: _Timeline, codes: Int, keys: Sequence[str], received_us: Int) -> None:
+        """Keep the windows of each key's last observation."""
+        if not keys:
+            return
         last = np.zeros(len(keys), np.int64)
         last[codes] = np.arange(len(codes))
+        windows = timeline.windows(self.count, timeline.rows[timeline.in_log_order[last]])
         buckets = (received_us[last] // self.width_us).tolist()
-        sums = np.stack([part[last] for part in windows.sums], axis=1).tolist() if keys else []
-        counts = np.stack([part[last] for part in windows.counts], axis=1).tolist() if keys else []
+        sums = np.stack(windows.sums, axis=1).tolist()
+        counts = np.stack(windows.counts, axis=1).tolist()
         for key, bucket, key_sums, key_counts in zip(keys, buckets, sums, counts, strict=True):
             self.state[key] = Bucketed(bucket, tuple(key_sums), tuple(key_counts))
 
@@ -158,6 +219,9 @@ def newest(keys: Sequence[str], order_us: Int, latest: dict[str, int]) -> NDArra
 
 def factorize(keys: Sequence[K]) -> tuple[Int, list[K]]:
     """Codes of keys by first appearance, and the keys themselves."""
+    if len(keys) >= MANY and isinstance(keys[0], str) and None not in keys:
+        numbers, uniques = pd.factorize(np.array(keys, object))
+        return numbers.astype(np.int64), uniques.tolist()
     codes: dict[K, int] = {}
     numbered = [codes.setdefault(key, len(codes)) for key in keys]
     return np.array(numbered, np.int64), list(codes)

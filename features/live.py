@@ -16,7 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from data_contracts.record import Record
-from features.history import Bucketed, RollingSums, fading_mean, newest, weights
+from features.history import Bucketed, RollingSums, factorize, fading_mean, newest, weights
 from features.itinerary import RouteBook, area_valid_hour_key
 from features.observations import LOG_UNIT, Observation
 from features.online import NOT_KNOWN_US, OnlineRows, Status, Versions
@@ -171,8 +171,9 @@ class LiveFeatures:
                 publications += self._advance_mean(mean, drives, [o.value for o in drives], before)
             expected = np.rint(travel_prior(before) / LOG_UNIT).astype(np.int64)
             pace = [o.value - e for o, e in zip(drives, expected.tolist(), strict=True)]
-            for mean in _means_of("pace"):
-                publications += self._advance_mean(mean, drives, pace, {})
+            for kind, values in (("pace", pace), ("spread", [abs(value) for value in pace])):
+                for mean in _means_of(kind):
+                    publications += self._advance_mean(mean, drives, values, {})
         for kind in ("service", "departure"):
             learned = by_kind.get(kind, [])
             for mean in _means_of(kind) if learned else ():
@@ -229,10 +230,10 @@ class LiveFeatures:
         )
         ids = rows["vehicle_id"]
         speed = np.nan_to_num(rows["speed_mps"])
-        speeds = self._speed.advance(ids, rows["received_at"], np.rint(speed * 1000).astype(np.int64))
-        moving = self._moving.advance(ids, rows["received_at"], (speed > MOVING_MPS).astype(np.int64))
-        mean_mmps, _ = fading_mean(speeds.sums, speeds.counts, [1.0] * 5, 0.001)
-        share, _ = fading_mean(moving.sums, moving.counts, [1.0] * 15, 1.0)
+        received_us, numbered = rows["received_at"], factorize(ids)
+        speed_mmps, moved = np.rint(speed * 1000).astype(np.int64), (speed > MOVING_MPS).astype(np.int64)
+        mean_mmps = _mean(self._speed.advance_totals(*numbered, received_us, speed_mmps), 0.001)
+        share = _mean(self._moving.advance_totals(*numbered, received_us, moved), 1.0)
         lag_s = (rows["received_at"] - rows["occurred_at"]) / 1e6
         values = np.stack([rows["lat"], rows["lon"], lag_s, mean_mmps, share], axis=1)
         return [_versions(VEHICLE_MOTION, ids, values, rows)]
@@ -241,8 +242,9 @@ class LiveFeatures:
         rows = _select(rows, newest(rows["zone_id"], rows["occurred_at"], self._happened[ZONE_TRAFFIC.name]))
         ids = rows["zone_id"]
         jam = np.clip(1.0 - rows["speed_mps"] / rows["free_flow_mps"], -1.0, 1.0)
-        jams = self._jam.advance(ids, rows["received_at"], np.rint(jam / MILLIONTH).astype(np.int64))
-        hour, _ = fading_mean(jams.sums, jams.counts, [1.0] * 12, MILLIONTH)
+        millionths = np.rint(jam / MILLIONTH).astype(np.int64)
+        jams = self._jam.advance_totals(*factorize(ids), rows["received_at"], millionths)
+        hour = _mean(jams, MILLIONTH)
         values = np.stack([jam, hour, rows["incidents"]], axis=1)
         return [_versions(ZONE_TRAFFIC, ids, values, rows)]
 
@@ -328,6 +330,12 @@ class LiveFeatures:
                 self._happened[name][key] = happened
 
 
+def _mean(totals: tuple[Int, Int], unit: float) -> Float:
+    """Plain mean of whole sums; a row's own observation is always in it."""
+    sums, counts = totals
+    return np.divide(sums, counts) * unit
+
+
 def _means_of(observation: str) -> list[RollingMean]:
     return [mean for mean in ROLLING_MEANS if mean.observation == observation]
 
@@ -409,6 +417,8 @@ FEED_COLUMNS: dict[str, dict[str, type]] = {
 
 
 def _select(rows: Columns, keep: NDArray[np.bool_]) -> dict[str, Any]:
+    if keep.all():
+        return dict(rows)
     flags = keep.tolist()
     return {
         name: column[keep]

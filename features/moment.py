@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.observations import EARTH_RADIUS_M
-from features.priors import AREA_SHRINKAGE, COURIER_SHRINKAGE, PACE_SHRINKAGE, shrunk
+from features.priors import AREA_SHRINKAGE, PACE_SHRINKAGE, shrunk
 
 Float = NDArray[np.float64]
 DAY_S = 86_400.0
@@ -170,16 +170,15 @@ def class_habit(travel_by_class__mean: Float, travel_by_area__mean: Float) -> Fl
 
 
 @feature(unit="ln", low=-6, high=6)
-def courier_habit(
-    travel_by_courier__mean: Float, travel_by_courier__weight: Float, travel_by_area__mean: Float
-) -> Float:
-    """What this courier adds to the area's drives."""
-    return shrunk(
-        travel_by_courier__mean - travel_by_area__mean,
-        travel_by_courier__weight,
-        0.0 * travel_by_area__mean,
-        COURIER_SHRINKAGE,
-    )
+def courier_habit(courier_log_ratio: Float) -> Float:
+    """What this courier adds to the priors of drives."""
+    return courier_log_ratio
+
+
+@feature(unit="1", low=0, high=1e9)
+def courier_evidence(pace_by_courier__weight: Float) -> Float:
+    """How many drives of the courier are known."""
+    return np.nan_to_num(pace_by_courier__weight)
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -216,6 +215,18 @@ def pace_ahead_s(pace_us: Float) -> Float:
 def area_pace_age_s(pace_by_area__age_s: Float) -> Float:
     """How long ago a drive last ended in the area."""
     return pace_by_area__age_s
+
+
+@feature(unit="ln", low=0, high=12)
+def origin_spread(spread_by_origin__mean: Float) -> Float:
+    """How far drives that start where the leg starts end from their priors."""
+    return spread_by_origin__mean
+
+
+@feature(unit="ln", low=0, high=12)
+def target_spread(spread_by_target__mean: Float) -> Float:
+    """How far drives that end where the leg ends end from their priors."""
+    return spread_by_target__mean
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -480,12 +491,15 @@ FEATURES: tuple[Feature, ...] = (
     hour_habit,
     class_habit,
     courier_habit,
+    courier_evidence,
     origin_pace,
     target_pace,
     area_pace,
     area_pace_days,
     pace_ahead_s,
     area_pace_age_s,
+    origin_spread,
+    target_spread,
     route_pace,
     route_pace_s,
     route_service_pace,

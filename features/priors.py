@@ -17,7 +17,7 @@ Float = NDArray[np.float64]
 #: How many observations a level needs before it outweighs the level above it.
 PAIR_HOUR_SHRINKAGE = 6.0
 PAIR_SHRINKAGE = 3.0
-LINK_SHRINKAGE = 3.0
+LINK_SHRINKAGE = 1.5
 ZONE_SHRINKAGE = 10.0
 HOUR_SHRINKAGE = 20.0
 AREA_SHRINKAGE = 5.0
@@ -58,6 +58,12 @@ def travel_prior(level: Mapping[str, Float]) -> Float:
     pair = at("travel_by_pair", link, PAIR_SHRINKAGE)
     pair_hour = at("travel_by_pair_hour", pair + hour, PAIR_HOUR_SHRINKAGE)
     return pair_hour + 0.5 * visit
+
+
+def courier_prior(level: Mapping[str, Float]) -> Float:
+    """What a courier adds to the expected ln(actual / reference) of a drive."""
+    mean, weight = level["pace_by_courier__mean"], level["pace_by_courier__weight"]
+    return shrunk(mean, weight, np.zeros_like(mean), COURIER_SHRINKAGE)
 
 
 def service_prior(level: Mapping[str, Float]) -> Float:

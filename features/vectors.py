@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from features.history import factorize
 from features.itinerary import Itinerary
 from features.moment import FEATURES, Feature
 from features.online import OnlineRows
-from features.priors import PACE_SHRINKAGE, service_prior, shrunk, travel_prior
+from features.priors import PACE_SHRINKAGE, courier_prior, service_prior, shrunk, travel_prior
 from features.views import KNOWN, LOOKUPS, VIEWS, View
 
 Float = NDArray[np.float64]
@@ -43,6 +43,7 @@ class Vectors:
     matrix : (n, len(FEATURES)) float32
     base_s : (n,) float64, seconds to arrival by the causal prior
     ages_s : feed -> (n,) float64, age of its last message, NaN where it is missing
+    zone_ids : zone of each stop; empty where calibration is not to look at it
     """
 
     stop_ids: list[str]
@@ -51,6 +52,7 @@ class Vectors:
     matrix: NDArray[np.float32]
     base_s: Float
     ages_s: dict[str, Float]
+    zone_ids: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.stop_ids)
@@ -65,6 +67,7 @@ class Vectors:
             np.concatenate([part.matrix for part in parts]),
             np.concatenate([part.base_s for part in parts]),
             {feed: np.concatenate([part.ages_s[feed] for part in parts]) for feed in FEEDS},
+            [zone_id for part in parts for zone_id in part.zone_ids],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:
@@ -76,6 +79,7 @@ class Vectors:
             self.matrix[rows],
             self.base_s[rows],
             {feed: age[rows] for feed, age in self.ages_s.items()},
+            [self.zone_ids[i] for i in rows] if self.zone_ids else [],
         )
 
 
@@ -127,6 +131,7 @@ def combine(itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]]) -> V
         matrix,
         columns["base_s"],
         {feed: columns[f"{alias}__age_s"] for feed, alias in FEEDS.items()},
+        itinerary.keys["zone_id"],
     )
 
 
@@ -142,7 +147,8 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     """
     rank, in_phase_us = columns["rank"], columns["in_phase_s"] * 1e6
     phase = np.nan_to_num(columns["progress__phase"])
-    leg_log_ratio = travel_prior(columns)
+    courier_log_ratio = courier_prior(columns)
+    leg_log_ratio = travel_prior(columns) + courier_log_ratio
     leg_us = columns["reference_us"] * np.exp(leg_log_ratio)
     service_us = columns["from_service_us"] * service_prior(columns)
     first = rank == 1
@@ -164,6 +170,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     known_jams = _along_route(np.isfinite(columns["to_traffic__jam"]).astype(np.float64), starts)
     return {
         "leg_log_ratio": leg_log_ratio,
+        "courier_log_ratio": courier_log_ratio,
         "travel_s": travel / 1e6,
         "service_s": service / 1e6,
         "base_s": base / 1e6,

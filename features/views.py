@@ -78,6 +78,7 @@ class Lookup:
 _MEAN_UNITS = {
     "travel": ("ln", -6.0, 6.0),
     "pace": ("ln", -6.0, 6.0),
+    "spread": ("ln", 0.0, 12.0),
     "service": ("1", 0.0, LARGEST_RATIO),
     "departure": ("s", -86_400.0, 86_400.0),
 }
@@ -129,7 +130,9 @@ TRAVEL_BY_TARGET = _seasonal("travel_by_target", "target_zone", "travel", "Drive
 TRAVEL_BY_AREA_HOUR = _seasonal("travel_by_area_hour", "area_hour", "travel", "Drives of an area at an hour.")
 TRAVEL_BY_AREA = _seasonal("travel_by_area", "area_id", "travel", "All drives of an area.")
 TRAVEL_BY_CLASS = _seasonal("travel_by_class", "service_class", "travel", "Drives to one kind of visit.")
-TRAVEL_BY_COURIER = _seasonal("travel_by_courier", "courier_id", "travel", "Drives of one courier.")
+PACE_BY_COURIER = _seasonal(
+    "pace_by_courier", "courier_id", "pace", "Drives of one courier against their priors."
+)
 PACE_BY_ZONE = _recent(
     "pace_by_zone", "zone_id", "pace", "Drives just ended in a zone against their priors.", 30
 )
@@ -144,6 +147,12 @@ PACE_BY_AREA_DAYS = _mean_view(
     width=timedelta(hours=6),
     count=12,
     half_life=4.0,
+)
+SPREAD_BY_ORIGIN = _seasonal(
+    "spread_by_origin", "origin_zone", "spread", "How far drives from a zone end from their priors."
+)
+SPREAD_BY_TARGET = _seasonal(
+    "spread_by_target", "target_zone", "spread", "How far drives into a zone end from their priors."
 )
 PACE_BY_ROUTE = _recent(
     "pace_by_route", "route_id", "pace", "A route's own drives today against their priors.", 60
@@ -178,11 +187,13 @@ ROLLING_MEANS: tuple[RollingMean, ...] = (
     TRAVEL_BY_AREA_HOUR,
     TRAVEL_BY_AREA,
     TRAVEL_BY_CLASS,
-    TRAVEL_BY_COURIER,
+    PACE_BY_COURIER,
     PACE_BY_ZONE,
     PACE_BY_AREA,
     PACE_BY_AREA_DAYS,
     PACE_BY_ROUTE,
+    SPREAD_BY_ORIGIN,
+    SPREAD_BY_TARGET,
     SERVICE_BY_SITE_HOUR,
     SERVICE_BY_SITE,
     SERVICE_BY_COURIER,
@@ -286,12 +297,14 @@ LOOKUPS: tuple[Lookup, ...] = (
     Lookup(alias="travel_by_area_hour", view=TRAVEL_BY_AREA_HOUR.view, key="area_hour"),
     Lookup(alias="travel_by_area", view=TRAVEL_BY_AREA.view, key="area_id"),
     Lookup(alias="travel_by_class", view=TRAVEL_BY_CLASS.view, key="service_class"),
-    Lookup(alias="travel_by_courier", view=TRAVEL_BY_COURIER.view, key="courier_id"),
+    Lookup(alias="pace_by_courier", view=PACE_BY_COURIER.view, key="courier_id"),
     Lookup(alias="from_pace", view=PACE_BY_ZONE.view, key="from_zone_id"),
     Lookup(alias="to_pace", view=PACE_BY_ZONE.view, key="zone_id"),
     Lookup(alias="pace_by_area", view=PACE_BY_AREA.view, key="area_id"),
     Lookup(alias="pace_by_area_days", view=PACE_BY_AREA_DAYS.view, key="area_id"),
     Lookup(alias="pace_by_route", view=PACE_BY_ROUTE.view, key="route_id"),
+    Lookup(alias="spread_by_origin", view=SPREAD_BY_ORIGIN.view, key="from_zone_id"),
+    Lookup(alias="spread_by_target", view=SPREAD_BY_TARGET.view, key="zone_id"),
     Lookup(alias="service_by_site_hour", view=SERVICE_BY_SITE_HOUR.view, key="from_site_hour"),
     Lookup(alias="service_by_site", view=SERVICE_BY_SITE.view, key="from_site_id"),
     Lookup(alias="service_by_courier", view=SERVICE_BY_COURIER.view, key="courier_id"),

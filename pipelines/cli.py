@@ -213,7 +213,9 @@ def features_parity(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOp
         print(as_json(found.as_json()))
     else:
         columns = ("feature", "vectors", "first stop", "as of us", "logged", "retrieved")
-        rows = [(d.feature, d.vectors, d.stop_id, d.as_of_us, d.logged, d.retrieved) for d in found.differences]
+        rows = [
+            (d.feature, d.vectors, d.stop_id, d.as_of_us, d.logged, d.retrieved) for d in found.differences
+        ]
         if rows:
             console.print(table("differences", columns, rows))
         console.print(

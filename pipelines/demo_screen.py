@@ -5,18 +5,20 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from pipelines import demo
 from pipelines.replay import Pace
-from pipelines.terminal import console, remarks, steps, table, write_json
+from pipelines.terminal import WIDTH_WITHOUT_TERMINAL, console, remarks, steps, table, write_json
 from pipelines.train import Trained
 from training.registry import Registry
 from training.report import write_report
@@ -25,6 +27,8 @@ PREPARATION_STEPS = 18
 COLUMNS = ("stop", "promised", "forecast 80 %", "late", "main reason", "alert")
 #: Without a terminal the table is printed each time this much of the day has passed.
 PRINTED_TIMES = 4
+#: Log time between two rounds of scoring.
+TICK = timedelta(seconds=120)
 
 
 def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
@@ -38,38 +42,51 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         console.print(
             f"Replaying {day:%A %d %B %Y}, which the model has never seen, against {client.base_url}"
         )
-        _replay(client, tables, zone)
+        tables_shown = _replay(client, tables, zone)
         summary = demo.summarize(client, tables, scenario.seed)
         report = workspace.reports / "demo.json"
         write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
         write_report(workspace.reports / "held_out_days.html", "Held-out days of the demo", trained.figures)
-        console.print(_summary_table(summary, trained))
+        whole = _summary_table(summary, trained)
+        console.print(whole)
+        _write_text(workspace.reports / "demo.txt", [*tables_shown[-2:-1], whole])
         console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
         console.print(f"reports       {report.parent}", soft_wrap=True)
         if keep:
             _keep(client)
 
 
-def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> None:
-    printed = 0
+def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> list[Table]:
+    """Replay the day; give the live tables of its quarters."""
+    kept: list[Table] = []
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 
         def show(done: int, total: int, at: datetime) -> None:
-            nonlocal printed
-            due = console.is_terminal or done * (PRINTED_TIMES + 1) >= (printed + 1) * total
-            if not due:
+            worth_keeping = done * (PRINTED_TIMES + 1) >= (len(kept) + 1) * total
+            if not console.is_terminal and not worth_keeping:
                 return
             rows = demo.live_rows(client, zone)
             if not rows:
                 return
             shown = stops_table(f"{at.astimezone(zone):%H:%M} · {done:,} of {total:,} events", rows)
-            printed += 1
+            if worth_keeping:
+                kept.append(shown)
             if console.is_terminal:
                 live.update(shown)
             else:
                 console.print(shown)
 
-        demo.replay_day(client, tables, Pace(), show)
+        demo.replay_day(client, tables, Pace(tick=TICK), show)
+    return kept
+
+
+def _write_text(path: Path, parts: Sequence[Table]) -> None:
+    """What was shown, as text."""
+    page = Console(file=StringIO(), width=WIDTH_WITHOUT_TERMINAL)
+    for part in parts:
+        page.print(part)
+    lines = page.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
 
 
 def stops_table(title: str, rows: Sequence[demo.StopRow]) -> Table:

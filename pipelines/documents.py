@@ -16,8 +16,10 @@ from data_contracts.tables import TABLES
 from features.moment import FEATURES, Feature
 from features.vectors import feature_set_hash
 from features.views import LOOKUPS, VIEWS, View
+from pipelines.readme import filled
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = DOCS.parent / "README.md"
 
 _MADE = "<!-- Made by `make docs`; change the definition instead. -->"
 _UNREADABLE = ("`TYPE_<COLUMN>`", "the cell cannot be read as the column's dtype")
@@ -78,6 +80,15 @@ def write(folder: Path = DOCS) -> list[Path]:
     for path, text in stale.items():
         path.write_text(text, encoding="utf-8")
     return list(stale)
+
+
+def write_readme(path: Path = README) -> list[Path]:
+    """Bring the README's measured parts up to date."""
+    text = path.read_text(encoding="utf-8")
+    if filled(text) == text:
+        return []
+    path.write_text(filled(text), encoding="utf-8")
+    return [path]
 
 
 def _read(path: Path) -> str | None:
@@ -189,5 +200,5 @@ def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    for written in write():
+    for written in (*write(), *write_readme()):
         print(f"written: {written.relative_to(DOCS.parent)}", file=sys.stderr)

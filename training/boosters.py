@@ -1,10 +1,16 @@
-"""The LightGBM side: boosters of the residual over the causal prior. The only home of LightGBM's training."""
+"""The LightGBM side: boosters of what the causal prior misses. The only home of LightGBM's training.
+
+What is missed is learned as seconds (``Target.SECONDS``: arrival - prior) or as a share (``Target.SHARE``: quantiles of
+ln(arrival / prior), the mean of arrival / prior). Shares are weighted by the prior for the quantiles and by its
+square for the mean, so that both targets minimise the same losses in seconds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import lightgbm
@@ -22,9 +28,41 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 
 
+#: A prior and an arrival count for at least this much in a share.
+SHORTEST_S = 30.0
+#: A share beyond e to this power is no arrival.
+FURTHEST_LN = 5.0
+
+
+class Target(StrEnum):
+    """In what the boosters learn what the causal prior misses."""
+
+    SECONDS = "seconds"
+    SHARE = "share"
+
+    def rows(self, name: str, arrival_s: Float, base_s: Float) -> tuple[Float, Float | None]:
+        """What a booster learns of each row, and its weight; None where all weigh the same."""
+        if self is Target.SECONDS:
+            return arrival_s - base_s, None
+        base_s = np.maximum(base_s, SHORTEST_S)
+        if name == "mean":
+            weight = np.square(base_s)
+            return arrival_s / base_s, weight / weight.mean()
+        return np.log(np.maximum(arrival_s, SHORTEST_S) / base_s), base_s / base_s.mean()
+
+    def arrival_s(self, name: str, predicted: Float, base_s: Float) -> Float:
+        """Seconds to arrival from what a booster says."""
+        if self is Target.SECONDS:
+            return base_s + predicted
+        base_s = np.maximum(base_s, SHORTEST_S)
+        if name == "mean":
+            return base_s * predicted
+        return base_s * np.exp(np.clip(predicted, -FURTHEST_LN, FURTHEST_LN))
+
+
 @dataclass(frozen=True, slots=True)
 class BoosterSettings:
-    """Size and regularisation of each booster."""
+    """Size and regularisation of each booster; of more than ``most_rows`` rows a draw is learned from."""
 
     trees: int = 250
     leaves: int = 31
@@ -34,6 +72,7 @@ class BoosterSettings:
     row_share: float = 0.7
     l2: float = 5.0
     seed: int = 7
+    most_rows: int = 200_000
 
     def parameters(self) -> dict[str, Any]:
         return {
@@ -52,10 +91,24 @@ class BoosterSettings:
         }
 
 
-def fit(name: str, matrix: NDArray[np.float32], residual_s: Float, settings: BoosterSettings) -> str:
+def fit(
+    name: str,
+    matrix: NDArray[np.float32],
+    label: Float,
+    settings: BoosterSettings,
+    weight: Float | None = None,
+) -> str:
     """Train one booster; its text."""
-    rows = lightgbm.Dataset(matrix, residual_s, free_raw_data=True)
-    booster = lightgbm.train(settings.parameters() | OBJECTIVES[name], rows, settings.trees)
+    if len(matrix) > settings.most_rows:
+        drawn = np.random.default_rng(settings.seed).choice(len(matrix), settings.most_rows, replace=False)
+        drawn.sort()
+        matrix, label = matrix[drawn], label[drawn]
+        weight = None if weight is None else weight[drawn]
+    rows = lightgbm.Dataset(matrix, label, weight=weight, free_raw_data=True)
+    parameters = settings.parameters() | OBJECTIVES[name]
+    if weight is not None:
+        parameters["lambda_l2"] = 0.0  # a penalty is in units of the label's square
+    booster = lightgbm.train(parameters, rows, settings.trees)
     return str(booster.model_to_string())
 
 
@@ -73,7 +126,7 @@ class Predictor:
         self._booster = lightgbm.Booster(model_str=text)
 
     def predict(self, matrix: NDArray[np.float32]) -> Float:
-        """Residuals: (n,) seconds."""
+        """What the booster says of each row: (n,) in its target's unit."""
         if not len(matrix):
             return np.zeros(0)
         return np.asarray(self._booster.predict(matrix, num_threads=1), np.float64)

@@ -2,13 +2,14 @@
 
 A booster's raw spread gives the scale; the shape is the empirical distribution of scaled errors, by horizon.
 With the score ``z = (y - median) / (high - median)`` above the median and ``/ (median - low)`` below it, the
-calibrated quantile at level t is ``median + z_t * scale``: conformalized quantile regression with a multiplicative
+calibrated quantile at level t is ``median + z_t * scale``, the scale widened by what the zone's errors say:
+conformalized quantile regression with a multiplicative
 score (Romano, Patterson, Candes 2019; Sesia, Candes 2020), one-sided at every level, so that levels do not cross.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,10 @@ GROUP_EDGES_MIN = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 #: A group's shape is drawn towards that of all rows by this many rows.
 GROUP_SHRINKAGE = 200.0
 NARROWEST_S = 5.0
+#: A zone's own spread is drawn towards its horizon's by this many rows, and is never beyond these factors of it.
+ZONE_SHRINKAGE = 150.0
+SPREAD_BOUNDS = (0.4, 2.5)
+SMALLEST_SPREAD = 0.05
 _LOW, _HIGH = np.searchsorted(GRID, (0.1, 0.9))
 
 
@@ -89,6 +94,43 @@ class Calibrator:
         return QuantileForecast(grid_s, np.maximum(raw.mean_s, 0.0))
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneSpread:
+    """How much wider than its horizon's the errors of each zone are.
+
+    factors : zone -> (below, above) the median
+    """
+
+    factors: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, raw: Raw, arrival_s: Float, zone_ids: Sequence[str | None]) -> ZoneSpread:
+        """Factors that put a tenth of a zone's errors beyond its 10 and 90 % quantiles, shrunk towards 1."""
+        if not len(zone_ids):
+            return cls()
+        scores, shape = raw.scores(arrival_s), Calibrator.fit(raw, arrival_s).shapes[group_of(raw.median_s)]
+        below = scores / np.minimum(shape[:, _LOW], -SMALLEST_SPREAD)
+        above = scores / np.maximum(shape[:, _HIGH], SMALLEST_SPREAD)
+        rows: dict[str, list[int]] = {}
+        for row, zone_id in enumerate(zone_ids):
+            if zone_id is not None:
+                rows.setdefault(zone_id, []).append(row)
+        return cls({zone_id: (_widening(below[at]), _widening(above[at])) for zone_id, at in rows.items()})
+
+    def apply(self, raw: Raw, zone_ids: Sequence[str | None]) -> Raw:
+        """The boosters' words with each zone's own spread; a zone that was never seen keeps what they say."""
+        if not self.factors or not len(zone_ids):
+            return raw
+        factors = np.array([self.factors.get(zone_id or "", (1.0, 1.0)) for zone_id in zone_ids])
+        return Raw(raw.median_s, raw.below_s * factors[:, 0], raw.above_s * factors[:, 1], raw.mean_s)
+
+
+def _widening(reach: Float) -> float:
+    """Factor of one zone's spread on one side from its errors in units of its horizon's quantile."""
+    weight = len(reach) / (len(reach) + ZONE_SHRINKAGE)
+    return float(np.clip(np.quantile(reach, 0.9), *SPREAD_BOUNDS) ** weight)
+
+
 def conformal_quantiles(scores: Float) -> Float:
     """Quantiles at GRID with the finite-sample step of split conformal prediction, outwards on both sides."""
     if not len(scores):
@@ -106,20 +148,31 @@ class OnlineCalibrator:
     ``shift += rate * width * (level - [z <= shape + shift])``, with the width of the shape's 80 % window, so that
     the pace does not hang on how sure of themselves the boosters are, is the proportional part of conformal PID control
     (Angelopoulos, Candes, Tibshirani 2023), the update of adaptive conformal inference (Gibbs, Candes 2021) made
-    in the score instead of the level.
+    in the score instead of the level. Outcomes that become known at one instant are one lesson: a bus that reaches a
+    stop settles every forecast that was made of it, and they all err together.
     """
 
     rate: float = 0.02
     seen: int = 0
     shift: Float = field(default_factory=lambda: np.zeros(len(GRID)))
 
-    def update(self, score: float, shape: Float) -> None:
-        """Learn from one outcome: its score, and the shape that its forecast was made with."""
-        if not math.isfinite(score):
+    def update(self, scores: Float | float, shapes: Float) -> None:
+        """Learn from outcomes that became known together.
+
+        Parameters
+        ----------
+        scores : (k,) scaled errors, NaN for a stop that was not reached
+        shapes : (k, len(GRID)) that their forecasts were made with
+        """
+        scores, shapes = np.atleast_1d(scores), np.atleast_2d(shapes)
+        reached = np.isfinite(scores)
+        if not reached.any():
             return
+        scores, shapes = scores[reached], shapes[reached]
         self.seen += 1
-        step = self.rate * (shape[_HIGH] - shape[_LOW])
-        self.shift = self.shift + step * (GRID - (score <= shape + self.shift))
+        width = (shapes[:, _HIGH] - shapes[:, _LOW]).mean()
+        below = (scores[:, None] <= shapes + self.shift).mean(axis=0)
+        self.shift = self.shift + self.rate * width * (GRID - below)
 
     def dump(self) -> dict[str, Any]:
         return {"rate": self.rate, "seen": self.seen, "shift": self.shift.tolist()}
@@ -139,10 +192,13 @@ def replay_online(
         calibrator.shapes[group_of(raw.median_s)],
     )
     asked, learned = np.argsort(as_of_us, kind="stable"), np.argsort(known_us, kind="stable")
+    starts = np.flatnonzero(np.diff(known_us[learned], prepend=-1))
+    ends = np.append(starts[1:], len(learned))
     shifts, done = np.zeros((len(arrival_s), len(GRID))), 0
     for row in asked:
-        while done < len(learned) and known_us[learned[done]] <= as_of_us[row]:
-            online.update(float(scores[learned[done]]), shapes[learned[done]])
+        while done < len(ends) and known_us[learned[starts[done]]] <= as_of_us[row]:
+            together = learned[starts[done] : ends[done]]
+            online.update(scores[together], shapes[together])
             done += 1
         shifts[row] = online.shift
     return calibrator.forecast(raw, shifts)

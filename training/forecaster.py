@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 from data_contracts import __version__
 from data_contracts.errors import ModelError, NoTrainingRowsError
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors, feature_set_hash
-from training.boosters import OBJECTIVES, BoosterSettings, Predictor, fit, run_side_by_side
-from training.calibration import Calibrator, Raw
+from training.boosters import OBJECTIVES, BoosterSettings, Predictor, Target, fit, run_side_by_side
+from training.calibration import Calibrator, Raw, ZoneSpread
 from training.dataset import Dataset
 from training.quantiles import GRID, QuantileForecast
 from training.reasons import Reason, explain
 
 Float = NDArray[np.float64]
 FOLDS = 4
+#: The target is chosen on so many folds, by small boosters of at most so many rows.
+PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
+#: Shares are learned only where they are better by this much.
+WORTH_A_SHARE = 0.995
 GOLDEN_ROWS = 16
 MANIFEST = "forecaster.json"
 FRESH_S = {"telemetry": 300.0, "traffic": 900.0, "weather": 10_800.0, "depot": 3_600.0}
@@ -39,6 +43,8 @@ class DeliveryForecaster:
 
     version : the name of the folder that it was loaded from, else what it was given in training
     known_feeds : the feeds that training rows had; a feed outside it is not missed
+    target : in what the boosters speak
+    zone_spread : by how much each zone's spread differs from what they say
     """
 
     name: str
@@ -48,11 +54,14 @@ class DeliveryForecaster:
     reference: NDArray[np.float32]
     known_feeds: tuple[str, ...]
     feature_set_hash: str
+    target: Target = Target.SECONDS
+    zone_spread: ZoneSpread = field(default_factory=ZoneSpread)
 
     def raw(self, vectors: Vectors) -> Raw:
-        """The boosters' own words, before calibration."""
-        residual = {name: predictor.predict(vectors.matrix) for name, predictor in self.predictors.items()}
-        return Raw.of(*(vectors.base_s + residual[name] for name in OBJECTIVES))
+        """The boosters' own words with each zone's spread, before calibration."""
+        said = {name: predictor.predict(vectors.matrix) for name, predictor in self.predictors.items()}
+        raw = Raw.of(*(self.target.arrival_s(name, said[name], vectors.base_s) for name in OBJECTIVES))
+        return self.zone_spread.apply(raw, vectors.zone_ids)
 
     def forecast(self, vectors: Vectors, shift: Float | None = None) -> QuantileForecast:
         """Calibrated distribution of the arrival of each row."""
@@ -61,7 +70,7 @@ class DeliveryForecaster:
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[Reason]]:
         """Why some rows are late, dearest cause first."""
         chosen = vectors.take(np.asarray(rows, np.int64))
-        return explain(self.predictors["median"], chosen, self.reference)
+        return explain(_Median(self.predictors["median"], self.target, chosen.base_s), chosen, self.reference)
 
     def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
         """Feeds that are dead or stale for each row, among those that training had."""
@@ -83,13 +92,16 @@ class DeliveryForecaster:
             "feature_set_hash": self.feature_set_hash,
             "feature_names": FEATURE_NAMES,
             "known_feeds": self.known_feeds,
+            "target": self.target,
             "boosters": {name: _digest(predictor.text) for name, predictor in self.predictors.items()},
             "grid": GRID.tolist(),
             "shapes": self.calibrator.shapes.tolist(),
+            "zone_spread": self.zone_spread.factors,
             "reference": _numbers(self.reference),
             "golden": {
                 "matrix": [_numbers(row) for row in some.matrix],
                 "base_s": some.base_s.tolist(),
+                "zone_ids": some.zone_ids,
                 "grid_s": self.forecast(some).grid_s.tolist(),
             },
         }
@@ -127,6 +139,10 @@ class DeliveryForecaster:
                 _floats(manifest["reference"]),
                 tuple(manifest["known_feeds"]),
                 manifest["feature_set_hash"],
+                Target(manifest["target"]),
+                ZoneSpread(
+                    {zone_id: (low, high) for zone_id, (low, high) in manifest["zone_spread"].items()}
+                ),
             )
             golden = manifest["golden"]
             again = forecaster.forecast(_golden_vectors(golden)).grid_s
@@ -159,34 +175,84 @@ def train(
             "training rows are of one service day, calibration needs days that the boosters did not see",
             next_step="train on two days or more",
         )
-    residual_s = rows.arrival_s - rows.vectors.base_s
     fold = day_folds(rows.clusters, FOLDS)
+    target = choose_target(rows, fold, settings)
     spread = [name for name in OBJECTIVES if name != "mean"]
-    matrix = rows.vectors.matrix
     jobs = [
-        partial(fit, booster, matrix[fold != k], residual_s[fold != k], settings)
+        partial(_learn, booster, rows, fold != k, target, settings)
         for k in range(FOLDS)
         for booster in spread
     ]
-    jobs += [partial(fit, booster, matrix, residual_s, settings) for booster in OBJECTIVES]
+    jobs += [partial(_learn, booster, rows, fold >= 0, target, settings) for booster in OBJECTIVES]
     texts = run_side_by_side(jobs)
-    held_out = np.zeros((len(spread), len(rows)))
+    held_out_s = np.zeros((len(spread), len(rows)))
     for place, text in enumerate(texts[: FOLDS * len(spread)]):
         k, booster = divmod(place, len(spread))
-        held_out[booster, fold == k] = Predictor(text).predict(matrix[fold == k])
-    low_s, median_s, high_s = rows.vectors.base_s + held_out
-    out_of_fold = Raw.of(low_s, median_s, high_s, mean_s=median_s)
+        held_out_s[booster, fold == k] = _held_out_s(spread[booster], text, rows, fold == k, target)
+    low_s, median_s, high_s = held_out_s
+    plain = Raw.of(low_s, median_s, high_s, mean_s=median_s)
+    zone_spread = ZoneSpread.fit(plain, rows.arrival_s, rows.vectors.zone_ids)
+    out_of_fold = zone_spread.apply(plain, rows.vectors.zone_ids)
     predictors = dict(zip(OBJECTIVES, map(Predictor, texts[FOLDS * len(spread) :]), strict=True))
     forecaster = DeliveryForecaster(
         name,
         version,
         predictors,
         Calibrator.fit(out_of_fold, rows.arrival_s),
-        _reference(matrix),
+        _reference(rows.vectors.matrix),
         tuple(feed for feed in FEEDS if np.isfinite(rows.vectors.ages_s[feed]).mean() > 0.2),
         feature_set_hash(),
+        target,
+        zone_spread,
     )
     return forecaster, out_of_fold
+
+
+def choose_target(rows: Dataset, fold: NDArray[np.int64], settings: BoosterSettings) -> Target:
+    """Seconds, or shares where their medians err less on days that they did not see."""
+    probe = replace(
+        settings, trees=min(settings.trees, PROBED_TREES), most_rows=min(settings.most_rows, PROBED_ROWS)
+    )
+    folds = range(min(PROBED_FOLDS, fold.max() + 1))
+    jobs = [partial(_learn, "median", rows, fold != k, target, probe) for target in Target for k in folds]
+    texts = iter(run_side_by_side(jobs))
+    lost_s = {
+        target: sum(
+            np.abs(
+                _held_out_s("median", next(texts), rows, fold == k, target) - rows.arrival_s[fold == k]
+            ).sum()
+            for k in folds
+        )
+        for target in Target
+    }
+    return Target.SHARE if lost_s[Target.SHARE] < WORTH_A_SHARE * lost_s[Target.SECONDS] else Target.SECONDS
+
+
+def _learn(
+    name: str, rows: Dataset, chosen: NDArray[np.bool_], target: Target, settings: BoosterSettings
+) -> str:
+    """A booster of some rows."""
+    label, weight = target.rows(name, rows.arrival_s[chosen], rows.vectors.base_s[chosen])
+    return fit(name, rows.vectors.matrix[chosen], label, settings, weight)
+
+
+def _held_out_s(name: str, text: str, rows: Dataset, chosen: NDArray[np.bool_], target: Target) -> Float:
+    """What a booster says of rows that it has not seen, in seconds."""
+    said = Predictor(text).predict(rows.vectors.matrix[chosen])
+    return target.arrival_s(name, said, rows.vectors.base_s[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class _Median:
+    """The median booster in seconds over the prior, for variants of the same rows, one after the other."""
+
+    predictor: Predictor
+    target: Target
+    base_s: Float
+
+    def predict(self, matrix: NDArray[np.float32]) -> Float:
+        base_s = np.tile(self.base_s, len(matrix) // max(len(self.base_s), 1))
+        return self.target.arrival_s("median", self.predictor.predict(matrix), base_s) - base_s
 
 
 def day_folds(days: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
@@ -228,4 +294,5 @@ def _floats(values: Sequence[float | None]) -> NDArray[np.float32]:
 def _golden_vectors(golden: dict[str, Any]) -> Vectors:
     matrix = np.stack([_floats(row) for row in golden["matrix"]])
     n = len(matrix)
-    return Vectors([""] * n, [None] * n, np.zeros(n, np.int64), matrix, np.array(golden["base_s"]), {})
+    base_s = np.array(golden["base_s"])
+    return Vectors([""] * n, [None] * n, np.zeros(n, np.int64), matrix, base_s, {}, golden["zone_ids"])

@@ -7,12 +7,12 @@ what the median forecast changes by when a cause's features are set to their usu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.vectors import FEATURE_NAMES, Vectors
-from training.boosters import Predictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,13 @@ class Reason:
     minutes: float
 
 
-def explain(median: Predictor, vectors: Vectors, reference: NDArray[np.float32]) -> list[list[Reason]]:
+class Median(Protocol):
+    """Says by how many seconds a stop's median is later than its causal prior."""
+
+    def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]: ...
+
+
+def explain(median: Median, vectors: Vectors, reference: NDArray[np.float32]) -> list[list[Reason]]:
     """Causes of each row that cost time, dearest first."""
     n = len(vectors)
     if not n:

@@ -11,7 +11,8 @@ from data_contracts.tables import TABLES, Table
 from features.moment import FEATURES
 from features.vectors import feature_set_hash
 from features.views import VIEWS
-from pipelines.documents import DOCS, PAGES, contracts_page, features_page, write
+from pipelines.documents import DOCS, PAGES, README, contracts_page, features_page, write
+from pipelines.readme import filled
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -43,3 +44,10 @@ def test_only_stale_pages_are_written(tmp_path: Path) -> None:
     (tmp_path / "features.md").write_text("old")
     assert write(tmp_path) == [tmp_path / "features.md"]
     assert write(tmp_path) == []
+
+
+def test_the_readme_shows_what_was_last_measured() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert filled(text) == text, "run `make docs`"
+    assert "interval score" in text
+    assert "The replayed day" in text

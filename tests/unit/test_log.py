@@ -72,3 +72,25 @@ def test_platform_records_need_no_id(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log.db", Clock.LOG)
     tick = NewEvent(type="tick", body={}, received_us=1)
     assert log.append([tick, tick]) == [Verdict.ACCEPTED, Verdict.ACCEPTED]
+
+
+def test_a_log_goes_on_from_its_history_whoever_opens_it_first(tmp_path: Path) -> None:
+    history = Head(41, 9_000)
+    log = EventLog(tmp_path / "log.db", Clock.LOG, history=history)
+    again = EventLog(tmp_path / "log.db", Clock.LOG, history=Head(99, 99_000))
+    assert log.origin == again.origin == log.last() == history
+    again.append([ping("a", 1_000), ping("b", 9_500)])
+    assert [(r.seq, r.received_us) for r in log.read(41, 10)] == [(42, 9_000), (43, 9_500)]
+
+
+def test_a_log_that_has_begun_takes_no_history(tmp_path: Path) -> None:
+    EventLog(tmp_path / "log.db", Clock.LOG).append([ping("a", 1)])
+    assert EventLog(tmp_path / "log.db", Clock.LOG, history=Head(41, 9_000)).origin == Head()
+
+
+def test_what_follows_a_tick_was_received_later(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "log.db", Clock.LOG)
+    tick = NewEvent(type="tick", body={}, received_us=1_000)
+    log.append([ping("a", 1_000), tick, ping("b", 1_000), ping("c", 1_000), tick])
+    log.append([tick, ping("d", 900)])
+    assert [r.received_us for r in log.read(0, 10)] == [1_000, 1_000, 1_001, 1_001, 1_001, 1_002, 1_003]
