@@ -22,7 +22,7 @@ from pipelines.history import build_features, landed_history, materialize, write
 from pipelines.land import land
 from pipelines.replay import Event, Pace, Replay, timeline
 from pipelines.sources import simulated
-from pipelines.train import Trained, train_challenger
+from pipelines.train import Trained, TrainingPlan, train_challenger
 from serving.alert_evaluation import AlertSpan, StopOutcome, alert_figures
 from serving.supervisor import running_service
 from serving.times import from_rfc3339
@@ -64,7 +64,9 @@ class StopRow:
     alert: str
 
 
-def prepare(workspace: Workspace, scenario: Scenario, say: Say) -> tuple[Trained, date, Tables]:
+def prepare(
+    workspace: Workspace, scenario: Scenario, say: Say, plan: TrainingPlan | None = None
+) -> tuple[Trained, date, Tables]:
     """Make the history, check it, build features, train and promote; give the unseen day's tables."""
     if workspace.root.exists():
         shutil.rmtree(workspace.root)
@@ -81,7 +83,7 @@ def prepare(workspace: Workspace, scenario: Scenario, say: Say) -> tuple[Trained
     write_state(workspace, features, ordered)
     say("Feast materialization")
     materialize(workspace, ordered)
-    trained = train_challenger(workspace, ordered, say=say)
+    trained = train_challenger(workspace, ordered, plan=plan, say=say)
     unseen_day, unseen = days[scenario.days]
     return trained, unseen_day, unseen
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import pytest
@@ -12,17 +12,20 @@ from data_contracts.workspace import Workspace
 from pipelines import demo
 from pipelines.demo import Scenario
 from pipelines.replay import Pace
-from pipelines.train import Trained
+from pipelines.train import Trained, TrainingPlan
+from training.boosters import BoosterSettings
 
 pytestmark = pytest.mark.end_to_end
 
+PACE = Pace(tick=timedelta(minutes=5))
 Chain = tuple[Workspace, Trained, date, demo.Tables]
 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     workspace = Workspace(tmp_path_factory.mktemp("chain") / "workspace")
-    trained, day, tables = demo.prepare(workspace, Scenario(size="small", days=12), lambda _: None)
+    scenario, plan = Scenario(size="small", days=12), TrainingPlan(boosters=BoosterSettings(trees=60))
+    trained, day, tables = demo.prepare(workspace, scenario, lambda _: None, plan)
     return workspace, trained, day, tables
 
 
@@ -30,7 +33,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 def replayed(chain: Chain) -> Iterator[httpx.Client]:
     workspace, _, _, tables = chain
     with demo.live_service(workspace) as client:
-        demo.replay_day(client, tables, Pace(), lambda *_: None)
+        demo.replay_day(client, tables, PACE, lambda *_: None)
         yield client
 
 
@@ -66,7 +69,7 @@ def test_the_log_holds_each_event_once_even_when_the_day_is_sent_again(
 ) -> None:
     *_, tables = chain
     before = replayed.get("/v1/summary").json()["log"]["seq"]
-    demo.replay_day(replayed, tables, Pace(), lambda *_: None)
+    demo.replay_day(replayed, tables, PACE, lambda *_: None)
     assert replayed.get("/v1/summary").json()["log"]["seq"] == before
 
 
