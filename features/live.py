@@ -40,6 +40,8 @@ MINUTE_US = 60_000_000
 MOVING_MPS = 0.7
 STALE_PING_US = 5 * MINUTE_US
 MILLIONTH = 1e-6
+#: A drive further from its prior than this teaches no more: millionths of ln(actual / prior).
+LARGEST_PACE = 1_000_000
 #: Tables that shape routes; the observed ones are feeds.
 STRUCTURE = ("routes", "stops", "stop_events")
 OBSERVED_TABLES = ("pings", "traffic", "weather", "depots")
@@ -170,7 +172,8 @@ class LiveFeatures:
             for mean in _means_of("travel"):
                 publications += self._advance_mean(mean, drives, [o.value for o in drives], before)
             expected = np.rint(travel_prior(before) / LOG_UNIT).astype(np.int64)
-            pace = [o.value - e for o, e in zip(drives, expected.tolist(), strict=True)]
+            drove = np.array([o.value for o in drives], np.int64)
+            pace = np.clip(drove - expected, -LARGEST_PACE, LARGEST_PACE).tolist()
             for kind, values in (("pace", pace), ("spread", [abs(value) for value in pace])):
                 for mean in _means_of(kind):
                     publications += self._advance_mean(mean, drives, values, {})

@@ -67,6 +67,12 @@ def prior_travel_s(travel_s: Float) -> Float:
     return travel_s
 
 
+@feature(unit="s", low=0, high=3 * DAY_S)
+def reference_travel_s(reference_ahead_us: Float) -> Float:
+    """Driving to this stop by plan, else by distance, before any habit is known."""
+    return reference_ahead_us / 1e6
+
+
 @feature(unit="s", low=-DAY_S, high=3 * DAY_S)
 def plan_in_s(planned_in_s: Float) -> Float:
     """Time to arrival by the plan as it stands."""
@@ -473,6 +479,7 @@ FEATURES: tuple[Feature, ...] = (
     prior_in_s,
     prior_travel_s,
     prior_service_s,
+    reference_travel_s,
     plan_in_s,
     plan_against_prior_s,
     stops_ahead,

@@ -174,6 +174,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
         "travel_s": travel / 1e6,
         "service_s": service / 1e6,
         "base_s": base / 1e6,
+        "reference_ahead_us": _along_route(columns["reference_us"], starts).astype(np.float64),
         "pace_us": _along_route(pace * leg_us, starts).astype(np.float64),
         "mean_jam": np.where(known_jams > 0, jam_millionths / 1e6 / np.maximum(known_jams, 1), np.nan),
     }

@@ -64,9 +64,9 @@ class Target(StrEnum):
 class BoosterSettings:
     """Size and regularisation of each booster; of more than ``most_rows`` rows a draw is learned from."""
 
-    trees: int = 250
+    trees: int = 150
     leaves: int = 31
-    learning_rate: float = 0.05
+    learning_rate: float = 0.08
     min_rows_in_leaf: int = 60
     feature_share: float = 0.6
     row_share: float = 0.7

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_contracts.errors import NoTrainingRowsError
 from training.baselines import Lookup, PlainLightGBM, plan_s
 from training.calibration import replay_online
-from training.dataset import BEFORE_DEPARTURE, HORIZON_NAMES, Dataset
+from training.dataset import BEFORE_DEPARTURE, HORIZON_EDGES_MIN, HORIZON_NAMES, Dataset
 from training.forecaster import DeliveryForecaster
 from training.metrics import (
     COVERAGE,
@@ -118,7 +118,10 @@ def evaluate(
         "coverage_by_group": _coverage(rows.test.where(done), _only(forecast, done)),
         "late": late_figures(late, forecast.late_probability(deadline_s), base_rate),
         "live": forecast_figures(arrival_s, _only(live, done))
-        | {"late": late_figures(late, live.late_probability(deadline_s), base_rate)},
+        | {
+            "late": late_figures(late, live.late_probability(deadline_s), base_rate),
+            "coverage_by_group": _coverage(rows.test.where(done), _only(live, done)),
+        },
         "baselines": {
             "plan": _plan_figures(rows.test, done),
             "lookup": _lookup_figures(lookup_test[done, :-1], arrival_s),
@@ -175,15 +178,27 @@ def _plain_figures(predicted: dict[str, Float], arrival_s: Float) -> dict[str, f
 
 
 def _coverage(rows: Dataset, forecast: QuantileForecast) -> dict[str, Any]:
+    """Coverage by group; horizons both as forecast and as it came out.
+
+    Rows chosen by how long they took are rows chosen by their outcome: no forecast covers them as it promises.
+    """
     start_s, end_s = forecast.window(COVERAGE)
     inside = (rows.arrival_s >= start_s) & (rows.arrival_s <= end_s)
     groups = {
+        "horizon_forecast": _forecast_horizons(rows, forecast),
         "horizon": rows.rows["horizon"].to_list(),
         "zone": rows.rows["zone_id"].to_list(),
         "hour_band": _hour_bands(rows),
         "weather": _weather_classes(rows),
     }
     return coverage_by_group(inside, groups, list(rows.clusters))
+
+
+def _forecast_horizons(rows: Dataset, forecast: QuantileForecast) -> list[str]:
+    """Horizon bin of each forecast's median, which is known when it is made."""
+    before = rows.rows["horizon"].to_numpy() == BEFORE_DEPARTURE
+    bins = np.searchsorted(HORIZON_EDGES_MIN, forecast.at((0.5,))[:, 0] / 60.0, side="right")
+    return np.where(before, BEFORE_DEPARTURE, np.array(HORIZON_NAMES)[bins]).tolist()
 
 
 def _hour_bands(rows: Dataset) -> list[str]:

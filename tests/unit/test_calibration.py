@@ -14,6 +14,7 @@ from training.calibration import (
     Calibrator,
     OnlineCalibrator,
     Raw,
+    ZoneSpread,
     conformal_quantiles,
     group_of,
     replay_online,
@@ -128,6 +129,44 @@ def test_conformal_quantiles_step_outwards():
     assert (np.diff(few) >= 0).all()
 
 
+# --- zones ------------------------------------------------------------------------------------------------
+
+
+def zoned(n: int, seed: int) -> tuple[Raw, Float, list[str]]:
+    """Errors in the zone "wild" are twice as large as the boosters tell zones apart."""
+    raw, arrival_s = make_raw(n, seed=seed)
+    wild = np.random.default_rng(seed + 1000).random(n) < 0.3
+    arrival_s = raw.median_s + np.where(wild, 2.0, 1.0) * (arrival_s - raw.median_s)
+    return raw, arrival_s, np.where(wild, "wild", "calm").tolist()
+
+
+def test_each_zone_is_covered_on_its_own():
+    raw, arrival_s, zones = zoned(20_000, seed=21)
+    spread = ZoneSpread.fit(raw, arrival_s, zones)
+    calibrator = Calibrator.fit(spread.apply(raw, zones), arrival_s)
+    raw, arrival_s, zones = zoned(20_000, seed=22)
+    start_s, end_s = calibrator.forecast(spread.apply(raw, zones)).window(0.8)
+    for zone in ("wild", "calm"):
+        rows = np.array(zones) == zone
+        assert covered(start_s[rows], end_s[rows], arrival_s[rows]) == pytest.approx(0.8, abs=0.02)
+
+
+def test_zone_of_few_rows_leans_on_its_horizon_and_an_unknown_one_keeps_it():
+    raw, arrival_s, zones = zoned(4000, seed=23)
+    zones[0] = "once"
+    spread = ZoneSpread.fit(raw, arrival_s, zones)
+    assert spread.factors["once"] == pytest.approx((1.0, 1.0), abs=0.02)
+    one = Raw(*(part[:1] for part in (raw.median_s, raw.below_s, raw.above_s, raw.mean_s)))
+    assert spread.apply(one, ["never seen"]).above_s == one.above_s
+    assert spread.apply(one, [None]).below_s == one.below_s
+    assert spread.apply(one, []) is one
+
+
+def test_no_zones_teach_no_spread():
+    raw, arrival_s = make_raw(50)
+    assert ZoneSpread.fit(raw, arrival_s, []).factors == {}
+
+
 # --- online -----------------------------------------------------------------------------------------------
 
 N_LIVE = 6000
@@ -226,6 +265,26 @@ def test_tracker_moves_out_after_a_miss_and_in_after_a_hit():
     step = late.rate * (shape[GRID == 0.9] - shape[GRID == 0.1])
     assert late.shift == pytest.approx(step * GRID)
     assert early.shift == pytest.approx(step * (GRID - 1))
+
+
+def test_outcomes_of_one_instant_are_one_lesson():
+    shape = np.linspace(-2, 2, len(GRID))
+    alone, together = OnlineCalibrator(), OnlineCalibrator()
+    alone.update(10.0, shape)
+    together.update(np.full(14, 10.0), np.tile(shape, (14, 1)))
+    assert together.shift == pytest.approx(alone.shift) and together.seen == 1
+
+
+@pytest.mark.parametrize("slower", [1.6, 2.5])
+def test_coverage_is_found_again_within_three_hundred_outcomes(slower: float):
+    calibrator = Calibrator.fit(*make_raw(8000, seed=10))
+    coverages = []
+    for seed in range(4):
+        raw, arrival_s, as_of_us, _ = live(seed=30 + seed, slower=slower)
+        window = replay_online(calibrator, raw, arrival_s, as_of_us, as_of_us + 1).window(0.8)
+        start_s, end_s = (edge[300:1300] for edge in window)
+        coverages.append(covered(start_s, end_s, arrival_s[300:1300]))
+    assert np.mean(coverages) >= 0.78
 
 
 def test_tracker_goes_on_after_a_restart():

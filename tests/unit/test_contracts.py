@@ -43,7 +43,7 @@ ACROSS_ROWS = (
     "FAR_FROM_VEHICLE",
     "COMPLETED_BEFORE_ARRIVED",
 )
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def make_row(table: Table, number: int = 0, **more: object) -> dict[str, Any]:

@@ -23,7 +23,7 @@ NEW_YORK, UTRECHT, NAIROBI, SUVA, CAIRO = (
     (-18.1, 179.9),
     (30.0, 31.2),
 )
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def make_pings(*rows: dict[str, Any]) -> pa.Table:

@@ -162,7 +162,7 @@ _GARBAGE = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data(), name=st.sampled_from(list(TABLES)))
 def test_garbage_is_an_event_or_a_contract_error(data: st.DataObject, name: str) -> None:
     keys = st.one_of(st.sampled_from(TABLES[name].names), st.text(max_size=5))

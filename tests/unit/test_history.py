@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from features.history import RollingSums, factorize, fading_mean, newest, weights
 
 WIDTH_US, COUNT = 10, 4
-thorough = settings(max_examples=150, deadline=None, derandomize=True)
+thorough = settings(max_examples=60, deadline=None, derandomize=True)
 
 #: (key, time since the row before, value): mostly close together, sometimes buckets apart.
 LOGS = st.lists(

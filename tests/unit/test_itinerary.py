@@ -12,7 +12,17 @@ import pytest
 
 from data_contracts.record import Record
 from features.itinerary import AT_STOP, BEFORE_DEPARTURE, DRIVING, HOUR_US, RouteBook, local_time
-from features.observations import DEPARTURE, SERVICE, TRAVEL, Observation, log_ratio
+from features.observations import (
+    DEPARTURE,
+    LARGEST_RATIO,
+    RATIO_UNIT,
+    SERVICE,
+    TRAVEL,
+    Observation,
+    link_key,
+    log_ratio,
+    ratio,
+)
 from tests.builders import MINUTE_US, SECOND_US, Told, at, make_route, make_stop
 
 
@@ -50,8 +60,31 @@ def test_arrival_teaches_a_drive_and_completion_a_door():
     (door,) = told.hears("completed", 1, minute=15)
     assert (drive.kind, drive.value) == (TRAVEL, log_ratio(12 * MINUTE_US, 10 * MINUTE_US))
     assert drive.keys["pair"] == "Z-0|Z-1" and drive.keys["pair_hour"] == "Z-0|Z-1|08"
-    assert (door.kind, door.value) == (SERVICE, log_ratio(3 * MINUTE_US, 2 * MINUTE_US))
-    assert door.keys["site_id"] == "site-1"
+    assert (door.kind, door.value) == (SERVICE, ratio(3 * MINUTE_US, 2 * MINUTE_US))
+    assert door.keys["site_id"] == "site-1" and door.keys["site_hour"] == "site-1|08"
+    assert drive.keys["link"] == "Z-0|Z-1"
+
+
+def test_door_that_took_no_time_teaches_that_it_took_none():
+    told = Told()
+    told.hears("departed_depot", minute=0)
+    told.hears("arrived", 1, minute=12)
+    (door,) = told.hears("completed", 1, minute=12)
+    assert (door.kind, door.value) == (SERVICE, 0)
+
+
+def test_completion_without_an_arrival_says_nothing_of_the_door():
+    told = Told()
+    told.hears("departed_depot", minute=0)
+    assert SERVICE not in [learned.kind for learned in told.hears("completed", 1, minute=12)]
+
+
+def test_door_forgotten_open_teaches_no_more_than_the_largest_ratio():
+    assert ratio(10**12, 1) == round(LARGEST_RATIO / RATIO_UNIT)
+
+
+def test_two_zones_have_one_link_either_way():
+    assert link_key("Z-9", "Z-1") == link_key("Z-1", "Z-9") == "Z-1|Z-9"
 
 
 def test_slips_add_up_by_where_the_time_was_lost():
@@ -150,7 +183,7 @@ def test_plan_without_a_length_is_no_plan(planned_s: float | None):
     told.hears("departed_depot", minute=0)
     (drive,) = told.hears("arrived", 1, minute=15)
     (door,) = told.hears("completed", 1, minute=17)
-    assert (drive.value, door.value) == (0, 0), "as long as what nothing is planned for"
+    assert (drive.value, door.value) == (0, 1_000_000), "as long as what nothing is planned for"
 
 
 def test_drive_past_a_stop_that_was_not_heard_of_teaches_nothing():

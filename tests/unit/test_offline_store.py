@@ -163,7 +163,7 @@ MOMENTS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(versions=VERSIONS, moments=MOMENTS, repeat=st.integers(1, 2))
 def test_retrieval_equals_the_definition(store, versions, moments, repeat):
     moments = moments * repeat
@@ -306,7 +306,7 @@ def known_by_created(
     return as_of_by_loop([v for v in versions if v[2] <= offset], sensor, offset, ttl_us)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(versions=VERSIONS, moments=MOMENTS)
 def test_versions_created_after_the_instant_can_be_left_out(store, versions, moments):
     land(store, versions)

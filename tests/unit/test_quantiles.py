@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.quantiles import GRID, QUANTILE_LEVELS, QuantileForecast
 
 Float = NDArray[np.float64]
-thorough = settings(max_examples=100, deadline=None, derandomize=True)
+thorough = settings(max_examples=50, deadline=None, derandomize=True)
 
 STEPS_S = st.lists(
     st.one_of(st.just(0.0), st.floats(0.01, 2000)), min_size=len(GRID) - 1, max_size=len(GRID) - 1
