@@ -74,7 +74,7 @@ def demo(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the simulated city.")] = 403,
-    days: Annotated[int, typer.Option(min=8, help="Days of history before the replayed day.")] = 21,
+    days: Annotated[int, typer.Option(min=8, help="Days of history before the replayed day.")] = 14,
 ) -> None:
     """The whole chain on a simulated city: history, model, service, and an unseen day replayed against it."""
     from pipelines.demo_screen import show_demo

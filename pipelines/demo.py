@@ -49,7 +49,7 @@ class Scenario:
 
     size: str = "demo"
     seed: int = 403
-    days: int = 21
+    days: int = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
