@@ -109,7 +109,7 @@ def crown_a_model(workspace: Workspace) -> None:
     dates = [f"2026-03-{2 + day:02d}" for day, each in enumerate(days) for _ in each.stop_ids]
     rows = Dataset(
         vectors,
-        pl.DataFrame({"service_date": dates}),
+        pl.DataFrame({"service_date": dates, "cluster": dates}),
         vectors.base_s + noise,
         vectors.as_of_us + DAY_US,
     )

@@ -45,12 +45,19 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace
     yield workspace, deaths
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """What started a process; nothing for one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def kill_engine(root: Path) -> int:
     """Kill the engine of this workspace at once; give how many there were."""
+    lines = {process.pid: command_line(process) for process in psutil.Process().children(recursive=True)}
     engines = [
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if "serving.engine_process" in (line := process.cmdline()) and str(root.resolve()) in line
+        pid for pid, line in lines.items() if "serving.engine_process" in line and str(root.resolve()) in line
     ]
     for pid in engines:
         os.kill(pid, signal.SIGKILL)
