@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+import structlog
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -33,6 +36,7 @@ TICK = timedelta(seconds=120)
 
 def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
     """Run the demo and print what it finds."""
+    _only_warnings()
     workspace, scenario = demo.default_workspace(root), demo.Scenario(seed=seed, days=days)
     with steps("preparing the reference city", PREPARATION_STEPS) as tell:
         trained, day, tables = demo.prepare(workspace, scenario, tell)
@@ -54,6 +58,14 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         console.print(f"reports       {report.parent}", soft_wrap=True)
         if keep:
             _keep(client)
+
+
+def _only_warnings() -> None:
+    """The service's own log goes to its file; of this process only warnings are worth a line."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> list[Table]:
