@@ -13,6 +13,7 @@ import typer
 
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
+from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import Workspace
 
 app = typer.Typer(
@@ -27,13 +28,6 @@ features_app = typer.Typer(
 )
 app.add_typer(features_app, name="features")
 
-QUIET = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="PUNCTUAL_WORKSPACE", help="Folder of one tenant's files.")
 ]
@@ -43,7 +37,7 @@ DEFAULT_WORKSPACE = Path("workspace")
 
 def main() -> None:
     """Run the command; what Punctual raises on purpose ends in one message and its exit code."""
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in OFF_SWITCHES.items() if name not in os.environ})
     try:
         app()
     except PunctualError as error:

@@ -19,19 +19,13 @@ import httpx
 import structlog
 
 from data_contracts.errors import WorkspaceError
+from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import Workspace
 
 log = structlog.get_logger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
-OFF_SWITCHES = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GX_ANALYTICS_ENABLED": "false",
-    "FEAST_USAGE": "False",
-}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 

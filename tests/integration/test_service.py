@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from data_contracts.workspace import Workspace
 from features.itinerary import RouteBook
 from features.live import LiveFeatures
 from features.vectors import Vectors, assemble
+from pipelines.demo import free_port
 from serving import wire
 from serving.supervisor import Patience, Service, running_service
 from serving.times import US, to_rfc3339, wall_now_us
@@ -132,13 +132,6 @@ def workspace(crowned: Workspace, tmp_path: Path) -> Workspace:
     (tmp_path / "w" / "models").symlink_to(crowned.models)
     (tmp_path / "w" / "punctual.toml").write_text('[serving]\nclock = "log"\n')
     return Workspace(tmp_path / "w")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
