@@ -1,0 +1,1 @@
+"""The commands of ``punctual``, a file for each part of the work."""

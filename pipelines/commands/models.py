@@ -1,0 +1,112 @@
+"""Commands that train, judge, promote and roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data_contracts.workspace import Workspace
+from pipelines.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption
+
+
+def train(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    held_out_days: Annotated[int, typer.Option(min=1, help="Last days, for the gate alone.")] = 4,
+    refresh: Annotated[bool, typer.Option(help="Pass the gate by non-inferiority.")] = False,
+    promote: Annotated[bool, typer.Option(help="Hand the challenger over if it passes.")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Train a challenger on the landed history, judge it on the last days, and promote it if it passes."""
+    from pipelines.history import landed_history
+    from pipelines.terminal import as_json, console, steps
+    from pipelines.train import TrainingPlan, train_challenger
+
+    place = Workspace(workspace)
+    with steps("training", 8) as tell:
+        plan = TrainingPlan(held_out_days=held_out_days, refresh=refresh)
+        done = train_challenger(place, landed_history(place), plan=plan, promote=promote, say=tell)
+    if json:
+        document = {
+            "version": done.version.version,
+            "promoted": done.promoted,
+            "gate": done.comparison.as_json(),
+        }
+        print(as_json(document | {"figures": done.figures}))
+        return
+    console.print(figures_table("held-out days", done.figures))
+    verdict = f"version {done.version.version}: {done.comparison.verdict.value}"
+    console.print(f"{verdict}; {'promoted' if done.promoted else 'not promoted'}")
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="A registered version.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Make a registered version the champion; what serves swaps to it by itself."""
+    from pipelines.terminal import console
+    from training.registry import Registry
+
+    Registry(Workspace(workspace)).promote(version)
+    console.print(f"version {version} is the champion")
+
+
+def rollback(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Make the champion before this one the champion again."""
+    from pipelines.terminal import console
+    from training.registry import Registry
+
+    console.print(f"version {Registry(Workspace(workspace)).rollback()} is the champion again")
+
+
+def models(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
+    """Registered versions and their aliases."""
+    from pipelines.terminal import as_json, console, table
+    from training.registry import Registry
+
+    found = [(v.version, ", ".join(v.aliases), v.run_id) for v in Registry(Workspace(workspace)).versions()]
+    if json:
+        print(as_json([dict(zip(("version", "aliases", "run_id"), row, strict=True)) for row in found]))
+    else:
+        console.print(table("registered versions", ("version", "aliases", "run"), found))
+
+
+def backtest(
+    source: Annotated[str, typer.Argument(help="Name of the adapter.")],
+    train: Annotated[list[Path], typer.Option(help="Training files, folders or globs; may be repeated.")],
+    test: Annotated[list[Path], typer.Option(help="Test files, folders or globs; may be repeated.")],
+    weather: Annotated[Path | None, typer.Option(help="Weather file or folder.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Build here and keep it: landed rows, quarantine, features.")
+    ] = None,
+) -> None:
+    """Train on some files, judge on others, by the evaluation contract."""
+    from pipelines.backtest import backtest as run
+    from pipelines.sources.registry import source as adapter
+    from pipelines.terminal import console, steps, write_json
+    from training.report import write_report
+
+    with steps(f"backtest {source}", 13) as tell:
+        done = run(adapter(source), train, test, weather=weather, folder=folder, say=tell)
+    console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
+    if json:
+        write_json(json, done.figures)
+        console.print(f"every figure: {json}")
+    if report:
+        write_report(report, f"Backtest of {source}", done.figures)
+        console.print(f"with plots:   {report}")
+
+
+def figures_table(title: str, figures: Mapping[str, Any]) -> Any:
+    """The figures of a backtest beside their baselines."""
+    from pipelines.terminal import table
+
+    names = ("mae_min", "rmse_min", "pinball_min", "coverage_80", "width_80_min", "interval_score_80")
+    lines = {"Punctual": figures, "with online calibration": figures["live"]}
+    lines |= {name: figures["baselines"][name] or {} for name in ("plan", "lookup", "lightgbm_plain")}
+    rows = [(who, *(line.get(name) for name in names)) for who, line in lines.items()]
+    return table(title, ("forecast", *names), rows)
