@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from data_contracts.record import Record
 from features.history import Bucketed, RollingSums, factorize, fading_mean, newest, weights
-from features.itinerary import RouteBook, area_valid_hour_key
-from features.observations import LOG_UNIT, Observation
+from features.observations import LOG_UNIT, Observation, area_valid_hour_key
 from features.online import NOT_KNOWN_US, OnlineRows, Status, Versions
 from features.priors import travel_prior
+from features.route_book import RouteBook
 from features.views import (
     DEPOT_STATE,
     ROLLING_MEANS,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from features.itinerary import RouteBook
 from features.live import Advance
 from features.online import Versions
+from features.route_book import RouteBook
 from serving.alerts import Watch
 from serving.cadence import RouteCadence
 from serving.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from features.itinerary import RouteBook, StopPlan
+from features.route_book import RouteBook
+from features.routes import StopPlan
 from serving.alerts import LATE_RISK, Action, AlertPolicy, Decision, LateRisk, Reason, Watch, decide
 from serving.batch import Batch
 from serving.promises import DeliveryWindow, Promise, PromisePolicy, Revise, revise

@@ -12,7 +12,8 @@ import numpy as np
 from data_contracts.errors import ContractError
 from data_contracts.events import parse
 from data_contracts.record import Record
-from features.itinerary import Itinerary, RouteBook
+from features.itinerary import Itinerary
+from features.route_book import RouteBook
 from features.vectors import Read
 from serving.desk import planned_promise
 from serving.forecasts import ModelName, documents

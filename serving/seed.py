@@ -9,7 +9,7 @@ import structlog
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
-from features.itinerary import RouteBook
+from features.route_book import RouteBook
 from serving.cadence import RouteCadence
 from serving.log import Clock, EventLog, Head
 from serving.ops import Checkpoint, OpsStore

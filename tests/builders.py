@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from data_contracts.record import Record
 from data_contracts.tables import TABLES
 from features.backfill import in_log_order
-from features.itinerary import Route, RouteBook
 from features.observations import Observation
 from features.online import Versions
+from features.route_book import RouteBook
+from features.routes import Route
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors
 from features.views import VIEWS
 from training.dataset import BEFORE_DEPARTURE, HORIZON_NAMES, Dataset

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from features.backfill import records
 from features.feast_repo import historical
-from features.itinerary import Itinerary, ItineraryBuilder, RouteBook
+from features.itinerary import Itinerary, ItineraryBuilder
+from features.route_book import RouteBook
 from features.vectors import Vectors, combine
 from features.views import LOOKUPS
 from training.instants import Instants

@@ -20,8 +20,8 @@ import pytest
 
 from data_contracts.record import Record
 from data_contracts.workspace import Workspace
-from features.itinerary import RouteBook
 from features.live import LiveFeatures
+from features.route_book import RouteBook
 from features.vectors import Vectors, assemble
 from pipelines.demo import free_port
 from serving import wire

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_contracts.record import Record
-from features.itinerary import AT_STOP, BEFORE_DEPARTURE, DRIVING, HOUR_US, RouteBook, local_time
+from features.local_time import HOUR_US, local_time
 from features.observations import (
     DEPARTURE,
     LARGEST_RATIO,
@@ -23,6 +23,8 @@ from features.observations import (
     log_ratio,
     ratio,
 )
+from features.route_book import RouteBook
+from features.routes import AT_STOP, BEFORE_DEPARTURE, DRIVING
 from tests.builders import MINUTE_US, SECOND_US, Told, at, make_route, make_stop
 
 

@@ -1,0 +1,197 @@
+"""Live routes by id: one fold serves the engine, the API and the making of training rows.
+
+What a route looked like at an instant is always the result of the records received by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from data_contracts.record import Record
+from features.following import follow
+from features.itinerary import Itinerary, ItineraryBuilder
+from features.observations import Observation
+from features.routes import Progress, Route, StopPlan
+
+#: Events of one route that are kept for a plan that has not come.
+MOST_WAITING = 1_000
+
+
+class RouteBook:
+    """Live routes by id, folded from the records of ``routes``, ``stops`` and ``stop_events``."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str, Route] = {}
+        self._route_of_stop: dict[str, str] = {}
+        self._route_of_vehicle: dict[str, str] = {}
+
+    def apply(self, record: Record) -> tuple[tuple[str, ...], list[Observation]]:
+        """Fold one record; give the routes that it touched, its own first, and what it taught."""
+        body = record.body
+        if record.type == "routes":
+            return (body["route_id"],), self._catch_up(self._plan_route(body), record)
+        if record.type == "stops":
+            touched = self._plan_stop(body)
+            return touched, self._catch_up(self._routes[touched[0]], record) if touched else []
+        if record.type == "stop_events":
+            route = self._known(body["route_id"])
+            return (route.route_id,), self._follow_or_wait(route, record)
+        if record.type == "pings":
+            followed = self._route_of_vehicle.get(body["vehicle_id"])
+            return (followed,) if followed else (), []
+        return (), []
+
+    def _known(self, route_id: str) -> Route:
+        """A route; one that nothing was planned of yet is kept for what comes before its plan."""
+        route = self._routes.get(route_id)
+        if route is None:
+            route = self._routes[route_id] = Route(route_id=route_id, planned=False)
+        return route
+
+    def _follow_or_wait(self, route: Route, record: Record) -> list[Observation]:
+        stop_id = record.body.get("stop_id")
+        if route.planned and (stop_id is None or stop_id in route.stops):
+            return follow(route, record)
+        if len(route.waiting) < MOST_WAITING:
+            route.waiting.append(dict(record.body))
+        return []
+
+    def _catch_up(self, route: Route, record: Record) -> list[Observation]:
+        """Follow events that waited for this record; what they teach is known from now on."""
+        waiting, route.waiting = route.waiting, []
+        learned: list[Observation] = []
+        for body in waiting:
+            learned += self._follow_or_wait(
+                route, Record(record.seq, record.received_us, "stop_events", body)
+            )
+        return learned
+
+    def route_ids(self) -> list[str]:
+        """Routes that still have a stop to reach."""
+        return [route_id for route_id, route in self._routes.items() if route.remaining()]
+
+    def heard_since(self, instant_us: int) -> list[str]:
+        """Routes that still have a stop to reach, or of which something was heard from an instant on."""
+        return [
+            route_id
+            for route_id, route in self._routes.items()
+            if route.remaining() or route.waiting or route.progress.known_us >= instant_us
+        ]
+
+    def route(self, route_id: str) -> Route | None:
+        return self._routes.get(route_id)
+
+    def stop(self, stop_id: str) -> StopPlan | None:
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.stops.get(stop_id) if route else None
+
+    def arrived(self, stop_id: str) -> int | None:
+        """When a stop was reached, once that is known: microseconds since the epoch."""
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.progress.visited.get(stop_id) if route else None
+
+    def closed(self, stop_id: str) -> str | None:
+        """``completed``, ``failed`` or ``skipped`` once that is known."""
+        route = self._routes.get(self._route_of_stop.get(stop_id, ""))
+        return route.progress.closed.get(stop_id) if route else None
+
+    def forget(self, route_id: str) -> None:
+        """Drop a finished route."""
+        route = self._routes.pop(route_id)
+        for stop_id in route.stops:
+            self._route_of_stop.pop(stop_id, None)
+        self._release_vehicle(route)
+
+    def dump(self, route_id: str) -> bytes:
+        return orjson.dumps(self._routes[route_id])
+
+    def load(self, route_id: str, body: bytes) -> None:
+        raw = orjson.loads(body)
+        stops = {stop_id: StopPlan(**plan) for stop_id, plan in raw.pop("stops").items()}
+        progress = Progress(**raw.pop("progress"))
+        progress.left_position = _pair(progress.left_position)
+        raw["origin_position"] = _pair(raw["origin_position"])
+        self._insert(Route(**raw, stops=stops, progress=progress))
+
+    def itinerary(self, route_ids: Sequence[str], as_of_us: int) -> Itinerary:
+        """Remaining stops of some routes at an instant."""
+        builder = ItineraryBuilder()
+        for route_id in route_ids:
+            builder.add(self._routes[route_id], as_of_us)
+        return builder.build()
+
+    def _insert(self, route: Route) -> None:
+        self._routes[route.route_id] = route
+        self._route_of_stop.update(dict.fromkeys(route.stops, route.route_id))
+        if route.vehicle_id:
+            self._route_of_vehicle[route.vehicle_id] = route.route_id
+
+    def _release_vehicle(self, route: Route) -> None:
+        if self._route_of_vehicle.get(route.vehicle_id or "") == route.route_id:
+            del self._route_of_vehicle[route.vehicle_id or ""]
+
+    def _plan_route(self, body: Any) -> Route:
+        known = self._routes.get(body["route_id"])
+        route = Route(
+            route_id=body["route_id"],
+            area_id=body["area_id"],
+            origin_zone_id=body["origin_zone_id"],
+            timezone=body["timezone"],
+            vehicle_id=body.get("vehicle_id"),
+            courier_id=body.get("courier_id"),
+            depot_id=body.get("depot_id"),
+            origin_position=_position(body.get("origin_lat"), body.get("origin_lon")),
+            planned_departure_us=body.get("planned_departure_at"),
+            service_date=body["service_date"],
+        )
+        if known:
+            route.stops, route.progress, route.waiting = known.stops, known.progress, known.waiting
+            self._release_vehicle(known)
+        self._insert(route)
+        return route
+
+    def _plan_stop(self, body: Any) -> tuple[str, ...]:
+        """Plan a stop; give its route, and the one that it leaves if it is handed over."""
+        known = self.stop(body["stop_id"])
+        if known and known.plan_version >= body["plan_version"]:
+            return ()
+        route = self._known(body["route_id"])
+        plan = StopPlan(
+            stop_id=body["stop_id"],
+            route_id=route.route_id,
+            plan_version=body["plan_version"],
+            sequence=body["sequence"],
+            zone_id=body["zone_id"],
+            lat=body.get("lat"),
+            lon=body.get("lon"),
+            site_id=body.get("site_id"),
+            customer_id=body.get("customer_id"),
+            parcels=body.get("parcels"),
+            product_type=body.get("product_type"),
+            service_level=body.get("service_level"),
+            value=body.get("value"),
+            promised_start_us=body.get("promised_start_at"),
+            promised_end_us=body.get("promised_end_at"),
+            planned_arrival_us=body.get("planned_arrival_at"),
+            planned_travel_s=body.get("planned_travel_s"),
+            planned_distance_m=body.get("planned_distance_m"),
+            planned_service_s=body.get("planned_service_s"),
+            sequenced_us=body.get("occurred_at", 0),
+        )
+        route.stops[plan.stop_id] = plan
+        self._route_of_stop[plan.stop_id] = route.route_id
+        if known is None or known.route_id == route.route_id:
+            return (route.route_id,)
+        del self._routes[known.route_id].stops[known.stop_id]
+        return (route.route_id, known.route_id)
+
+
+def _position(lat: float | None, lon: float | None) -> tuple[float, float] | None:
+    return None if lat is None or lon is None else (lat, lon)
+
+
+def _pair(position: Any) -> tuple[float, float] | None:
+    return None if position is None else (position[0], position[1])
