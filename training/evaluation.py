@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from data_contracts.errors import NoTrainingRowsError
 from training.baselines import Lookup, PlainLightGBM, plan_s
 from training.calibration import replay_online
-from training.dataset import BEFORE_DEPARTURE, HORIZON_EDGES_MIN, HORIZON_NAMES, Dataset
+from training.curves import late_curve, promise_curve, route_fan, width_curve
+from training.dataset import Dataset
 from training.forecaster import DeliveryForecaster
+from training.intervals import cluster_intervals, row_values
 from training.metrics import (
     COVERAGE,
     coverage_by_group,
@@ -26,6 +28,7 @@ from training.metrics import (
     window_figures,
 )
 from training.quantiles import QUANTILE_LEVELS, QuantileForecast
+from training.slices import figures_by_slice, groups, novelty
 
 Float = NDArray[np.float64]
 Say = Callable[[str], None]
@@ -105,31 +108,48 @@ def evaluate(
     train_deadline_s = deadlines_s(rows.train, lookup.predict(rows.train)[:, -1])
     base_rate = float(was_late(rows.train, train_deadline_s).mean())
     done = np.isfinite(rows.test.arrival_s)
-    arrival_s = rows.test.arrival_s[done]
-    figures: dict[str, Any] = {
+    reached, ours, lived = rows.test.where(done), _only(forecast, done), _only(live, done)
+    probability = forecast.late_probability(deadline_s)
+    return {
         "dataset": name,
         "n": int(done.sum()),
         "n_late": len(late),
         "n_train": int(np.isfinite(rows.train.arrival_s).sum()),
         "n_excluded": dict(excluded + rows.excluded + Counter(no_arrival=int((~done).sum()))),
-        **forecast_figures(arrival_s, _only(forecast, done)),
-        "share_below_quantile": _shares_below(arrival_s, _only(forecast, done)),
-        "by_horizon": _by_horizon(rows.test.where(done), _only(forecast, done)),
-        "coverage_by_group": _coverage(rows.test.where(done), _only(forecast, done)),
-        "late": late_figures(late, forecast.late_probability(deadline_s), base_rate),
-        "live": forecast_figures(arrival_s, _only(live, done))
+        **forecast_figures(reached.arrival_s, ours),
+        "share_below_quantile": _shares_below(reached.arrival_s, ours),
+        "late": late_figures(late, probability, base_rate),
+        **_looked_into(reached, rows.train, ours),
+        "curves": _curves(reached, ours) | {"late": late_curve(late, probability)},
+        "live": forecast_figures(reached.arrival_s, lived)
         | {
             "late": late_figures(late, live.late_probability(deadline_s), base_rate),
-            "coverage_by_group": _coverage(rows.test.where(done), _only(live, done)),
+            "coverage_by_group": _coverage(reached, lived),
         },
         "baselines": {
             "plan": _plan_figures(rows.test, done),
-            "lookup": _lookup_figures(lookup_test[done, :-1], arrival_s),
-            "lightgbm_plain": _plain_figures(plain.predict(rows.test.where(done)), arrival_s),
+            "lookup": _lookup_figures(lookup_test[done, :-1], reached.arrival_s),
+            "lightgbm_plain": _plain_figures(plain.predict(reached), reached.arrival_s),
         },
         "model": {"name": forecaster.name, "feature_set_hash": forecaster.feature_set_hash},
     }
-    return figures
+
+
+def _looked_into(rows: Dataset, seen: Dataset, forecast: QuantileForecast) -> dict[str, Any]:
+    """How sure the figures are, and the same figures by group."""
+    return {
+        "intervals_95": cluster_intervals(row_values(rows.arrival_s, forecast), rows.clusters),
+        "coverage_by_group": _coverage(rows, forecast),
+        "slices": figures_by_slice(rows, forecast, groups(rows, forecast) | novelty(rows, seen)),
+    }
+
+
+def _curves(rows: Dataset, forecast: QuantileForecast) -> dict[str, Any]:
+    return {
+        "promise": promise_curve(rows.arrival_s, forecast),
+        "width": width_curve(rows.arrival_s, forecast),
+        "fan": route_fan(rows, forecast),
+    }
 
 
 def _only(forecast: QuantileForecast, keep: NDArray[np.bool_]) -> QuantileForecast:
@@ -140,17 +160,6 @@ def _shares_below(arrival_s: Float, forecast: QuantileForecast) -> dict[str, flo
     """Share of outcomes at or below each published quantile: its level, where the forecast keeps its word."""
     below = (arrival_s[:, None] <= forecast.quantiles_s).mean(axis=0)
     return {f"{level:g}": float(share) for level, share in zip(QUANTILE_LEVELS, below, strict=True)}
-
-
-def _by_horizon(rows: Dataset, forecast: QuantileForecast) -> dict[str, dict[str, float]]:
-    """Every figure of each horizon bin, nearest first."""
-    bins = rows.rows["horizon"].to_numpy()
-    names = [name for name in (*HORIZON_NAMES, BEFORE_DEPARTURE) if (bins == name).any()]
-    return {
-        name: {"n": float((bins == name).sum())}
-        | forecast_figures(rows.arrival_s[bins == name], _only(forecast, bins == name))
-        for name in names
-    }
 
 
 def _plan_figures(rows: Dataset, done: NDArray[np.bool_]) -> dict[str, float] | None:
@@ -178,42 +187,7 @@ def _plain_figures(predicted: dict[str, Float], arrival_s: Float) -> dict[str, f
 
 
 def _coverage(rows: Dataset, forecast: QuantileForecast) -> dict[str, Any]:
-    """Coverage by group; horizons both as forecast and as it came out.
-
-    Rows chosen by how long they took are rows chosen by their outcome: no forecast covers them as it promises.
-    """
+    """Coverage by group of the evaluation contract."""
     start_s, end_s = forecast.window(COVERAGE)
     inside = (rows.arrival_s >= start_s) & (rows.arrival_s <= end_s)
-    groups = {
-        "horizon_forecast": _forecast_horizons(rows, forecast),
-        "horizon": rows.rows["horizon"].to_list(),
-        "zone": rows.rows["zone_id"].to_list(),
-        "hour_band": _hour_bands(rows),
-        "weather": _weather_classes(rows),
-    }
-    return coverage_by_group(inside, groups, list(rows.clusters))
-
-
-def _forecast_horizons(rows: Dataset, forecast: QuantileForecast) -> list[str]:
-    """Horizon bin of each forecast's median, which is known when it is made."""
-    before = rows.rows["horizon"].to_numpy() == BEFORE_DEPARTURE
-    bins = np.searchsorted(HORIZON_EDGES_MIN, forecast.at((0.5,))[:, 0] / 60.0, side="right")
-    return np.where(before, BEFORE_DEPARTURE, np.array(HORIZON_NAMES)[bins]).tolist()
-
-
-def _hour_bands(rows: Dataset) -> list[str]:
-    band = (rows.rows["local_hour"] // 3 * 3).cast(pl.Int64).to_list()
-    return [f"{start:02d}-{start + 3:02d} h" for start in band]
-
-
-def _weather_classes(rows: Dataset) -> list[str | None]:
-    frame = rows.rows.select("temperature_c", "precipitation_mm")
-    wet = pl.when(pl.col("precipitation_mm") > 2).then(pl.lit("heavy rain"))
-    label = (
-        pl.when(pl.col("precipitation_mm").is_null())
-        .then(None)
-        .when((pl.col("precipitation_mm") > 0.1) & (pl.col("temperature_c") < 1))
-        .then(pl.lit("snow or ice"))
-        .otherwise(wet.when(pl.col("precipitation_mm") > 0.1).then(pl.lit("rain")).otherwise(pl.lit("dry")))
-    )
-    return frame.select(label.alias("weather"))["weather"].to_list()
+    return coverage_by_group(inside, groups(rows, forecast), list(rows.clusters))

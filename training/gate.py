@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.quantiles import QUANTILE_LEVELS
+from training.metrics import pinball_rows_min
 
 Float = NDArray[np.float64]
 #: Two-sided 95 % by the normal distribution; days are few, so Student's t of their number is used instead.
@@ -58,12 +58,6 @@ class Comparison:
         return {name: getattr(self, name) for name in self.__slots__} | {"passed": self.verdict.passed}
 
 
-def row_loss_min(arrival_s: Float, quantiles_s: Float) -> Float:
-    """Pinball loss of each row, mean over QUANTILE_LEVELS: (n,) minutes."""
-    error, level = (arrival_s[:, None] - quantiles_s) / 60.0, np.asarray(QUANTILE_LEVELS)
-    return np.asarray(np.maximum(level * error, (level - 1.0) * error).mean(axis=1))
-
-
 def compare(
     arrival_s: Float,
     challenger_s: Float,
@@ -76,7 +70,7 @@ def compare(
     """Judge a challenger's quantiles (n, 7) against an incumbent's on the same rows."""
     from scipy.stats import t
 
-    ours, theirs = row_loss_min(arrival_s, challenger_s), row_loss_min(arrival_s, incumbent_s)
+    ours, theirs = pinball_rows_min(arrival_s, challenger_s), pinball_rows_min(arrival_s, incumbent_s)
     log_change = _log_changes(ours, theirs, days)
     count, mean = len(log_change), float(log_change.mean())
     reach = np.inf

@@ -19,15 +19,26 @@ COVERAGE = 0.8
 
 def pinball_min(arrival_s: Float, quantiles_s: Float, levels: Sequence[float] = QUANTILE_LEVELS) -> float:
     """Mean over rows and levels of ``max(t e, (t - 1) e)`` with e = arrival - quantile."""
-    error = (arrival_s[:, None] - quantiles_s) / 60.0
-    level = np.asarray(levels)
-    return float(np.maximum(level * error, (level - 1.0) * error).mean())
+    return float(pinball_rows_min(arrival_s, quantiles_s, levels).mean())
+
+
+def pinball_rows_min(
+    arrival_s: Float, quantiles_s: Float, levels: Sequence[float] = QUANTILE_LEVELS
+) -> Float:
+    """Pinball loss of each row, mean over levels: (n,) minutes."""
+    error, level = (arrival_s[:, None] - quantiles_s) / 60.0, np.asarray(levels)
+    return np.asarray(np.maximum(level * error, (level - 1.0) * error).mean(axis=1))
 
 
 def interval_score_min(arrival_s: Float, start_s: Float, end_s: Float, coverage: float = COVERAGE) -> float:
     """Winkler score: width + 2 / (1 - coverage) x the distance by which the outcome falls outside."""
+    return float(interval_scores_min(arrival_s, start_s, end_s, coverage).mean())
+
+
+def interval_scores_min(arrival_s: Float, start_s: Float, end_s: Float, coverage: float = COVERAGE) -> Float:
+    """Winkler score of each row: (n,) minutes."""
     miss = np.maximum(start_s - arrival_s, 0.0) + np.maximum(arrival_s - end_s, 0.0)
-    return float((end_s - start_s + 2.0 / (1.0 - coverage) * miss).mean() / 60.0)
+    return (end_s - start_s + 2.0 / (1.0 - coverage) * miss) / 60.0
 
 
 def window_figures(arrival_s: Float, start_s: Float, end_s: Float) -> dict[str, float]:

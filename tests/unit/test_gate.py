@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.gate import Verdict, compare, row_loss_min
+from training.gate import Verdict, compare
+from training.metrics import pinball_rows_min
 
 LEVELS = 7
 
@@ -77,5 +78,5 @@ def test_one_day_can_show_nothing() -> None:
 
 
 def test_the_loss_of_a_row_is_the_mean_pinball_loss_in_minutes() -> None:
-    loss = row_loss_min(np.array([60.0]), np.zeros((1, LEVELS)))
+    loss = pinball_rows_min(np.array([60.0]), np.zeros((1, LEVELS)))
     assert loss[0] == pytest.approx(np.mean([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]))
