@@ -79,6 +79,16 @@ class Itinerary:
     def __len__(self) -> int:
         return len(self.stop_ids)
 
+    def take(self, rows: NDArray[np.int64]) -> Itinerary:
+        """Some of the rows."""
+        return Itinerary(
+            as_of_us=self.as_of_us[rows],
+            group=self.group[rows],
+            stop_ids=[self.stop_ids[row] for row in rows],
+            numbers={name: column[rows] for name, column in self.numbers.items()},
+            keys={name: [column[row] for row in rows] for name, column in self.keys.items()},
+        )
+
     @property
     def route_ids(self) -> list[str | None]:
         return self.keys["route_id"]
@@ -97,13 +107,13 @@ class ItineraryBuilder:
         self._keys: list[tuple[str | None, ...]] = []
         self._stop_ids: list[str] = []
 
-    def add(self, route: Route, as_of_us: int) -> None:
-        """Add the remaining stops of a route at an instant."""
+    def add(self, route: Route, as_of_us: int, ahead: int | None = None) -> None:
+        """Add the remaining stops of a route at an instant, or only the next so many."""
         progress = route.progress
         departs_in_s, in_phase_s = _departs_in_s(route, as_of_us), _in_phase_s(progress, as_of_us)
         remaining = route.remaining()
         here = _here(route)
-        for rank, stop in enumerate(remaining, start=1):
+        for rank, stop in enumerate(remaining[:ahead], start=1):
             expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
             weekday, hour = local_time(route.timezone, expected_us)
             reference_us, leg_m = leg(stop, here.position, here.sequence)

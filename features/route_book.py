@@ -5,7 +5,7 @@ What a route looked like at an instant is always the result of the records recei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -116,11 +116,13 @@ class RouteBook:
         raw["origin_position"] = _pair(raw["origin_position"])
         self._insert(Route(**raw, stops=stops, progress=progress))
 
-    def itinerary(self, route_ids: Sequence[str], as_of_us: int) -> Itinerary:
-        """Remaining stops of some routes at an instant."""
+    def itinerary(
+        self, route_ids: Sequence[str], as_of_us: int, ahead: Mapping[str, int] | None = None
+    ) -> Itinerary:
+        """Remaining stops of some routes at an instant; of those in ``ahead`` only the next so many."""
         builder = ItineraryBuilder()
         for route_id in route_ids:
-            builder.add(self._routes[route_id], as_of_us)
+            builder.add(self._routes[route_id], as_of_us, ahead.get(route_id) if ahead else None)
         return builder.build()
 
     def _insert(self, route: Route) -> None:

@@ -91,9 +91,11 @@ def feature_set_hash() -> str:
     return hashlib.sha256(json.dumps([features, views]).encode()).hexdigest()[:16]
 
 
-def assemble(itinerary: Itinerary, read: Read, as_of_us: int) -> Vectors:
-    """Vectors of remaining stops at an instant, with features read as of it."""
-    return combine(itinerary, look_up(itinerary, read, as_of_us))
+def assemble(
+    itinerary: Itinerary, read: Read, as_of_us: int, rows: NDArray[np.int64] | None = None
+) -> Vectors:
+    """Vectors of remaining stops at an instant, or of some of their rows, with features read as of it."""
+    return combine(itinerary, look_up(itinerary, read, as_of_us), rows)
 
 
 def look_up(itinerary: Itinerary, read: Read, as_of_us: int) -> dict[str, NDArray[np.generic]]:
@@ -109,8 +111,13 @@ def look_up(itinerary: Itinerary, read: Read, as_of_us: int) -> dict[str, NDArra
     return found
 
 
-def combine(itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]]) -> Vectors:
-    """Vectors from an itinerary and its lookups' columns, retrieved live or point in time."""
+def combine(
+    itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]], rows: NDArray[np.int64] | None = None
+) -> Vectors:
+    """Vectors from an itinerary and its lookups' columns, retrieved live or point in time.
+
+    rows : which rows to give, all by default; what lies before them is summed either way
+    """
     columns = {name: values.astype(np.float64) for name, values in itinerary.numbers.items()}
     for name, values in found.items():
         if name.endswith(f"__{KNOWN}"):
@@ -119,11 +126,12 @@ def combine(itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]]) -> V
         else:
             columns[name] = np.ascontiguousarray(values, dtype=np.float64)
     columns |= _expectations(itinerary, columns)
-    for feature in FEATURES:
-        columns[feature.name] = _bounded(feature, columns)
+    if rows is not None:
+        itinerary = itinerary.take(rows)
+        columns = {name: values[rows] for name, values in columns.items()}
     matrix = np.empty((len(itinerary), len(FEATURES)), np.float32)
-    for place, name in enumerate(FEATURE_NAMES):
-        matrix[:, place] = columns[name]
+    for place, feature in enumerate(FEATURES):
+        columns[feature.name] = matrix[:, place] = _bounded(feature, columns)
     return Vectors(
         itinerary.stop_ids,
         itinerary.route_ids,
@@ -137,7 +145,7 @@ def combine(itinerary: Itinerary, found: Mapping[str, NDArray[np.generic]]) -> V
 
 def _bounded(feature: Feature, columns: Mapping[str, Float]) -> Float:
     value = feature.compute(*(columns[name] for name in feature.inputs))
-    return np.clip(value, feature.low, feature.high)
+    return np.minimum(np.maximum(value, feature.low), feature.high)
 
 
 def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[str, Float]:

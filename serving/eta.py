@@ -12,7 +12,6 @@ import numpy as np
 from data_contracts.errors import ContractError
 from data_contracts.events import parse
 from data_contracts.record import Record
-from features.itinerary import Itinerary
 from features.route_book import RouteBook
 from features.vectors import Read
 from serving.desk import planned_promise
@@ -21,7 +20,7 @@ from serving.ingest import to_new_event
 from serving.problems import ProblemError, problem, unknown, unprocessable
 from serving.promises import Promise
 from serving.readings import OpsReader
-from serving.scoring import Forecaster, keep, score
+from serving.scoring import Forecaster, score
 from serving.times import to_rfc3339
 
 Document = dict[str, Any]
@@ -127,17 +126,22 @@ class LiveEta:
         plans = [plan for plan in map(book.stop, stop_ids) if plan is not None]
         if not plans:
             return {}
-        route_ids = sorted({plan.route_id for plan in plans})
-        itinerary = _up_to(book.itinerary(route_ids, as_of_us), frozenset(stop_ids))
+        asked = frozenset(stop_ids)
+        ahead = {plan.route_id: 0 for plan in plans}
+        for route_id in ahead:
+            ahead[route_id] = _as_far_as(book, route_id, asked)
+        itinerary = book.itinerary(sorted(ahead), as_of_us, ahead)
         if not len(itinerary):
             return {}
-        promises = self._promises(book, itinerary.stop_ids)
-        scores = score(itinerary, self._read, as_of_us, model, promises, self._coverage)
-        asked = frozenset(stop_ids)
-        rows = [row for row, stop_id in enumerate(scores.stop_ids) if stop_id in asked]
-        reasons = dict(zip(rows, model.reasons(scores.vectors, rows), strict=True)) if with_reasons else {}
+        rows = np.flatnonzero([stop_id in asked for stop_id in itinerary.stop_ids])
+        promises = self._promises(book, stop_ids)
+        scores = score(itinerary, self._read, as_of_us, model, promises, self._coverage, rows)
+        everyone = range(len(scores))
+        reasons = (
+            dict(zip(everyone, model.reasons(scores.vectors, everyone), strict=True)) if with_reasons else {}
+        )
         texts = documents(scores, ModelName.of(model), reasons, ORIGIN)
-        return {scores.stop_ids[row]: texts[row] for row in rows}
+        return dict(zip(scores.stop_ids, texts, strict=True))
 
     def _promises(self, book: RouteBook, stop_ids: Sequence[str]) -> dict[str, Promise]:
         """What was told, else what stands in the plan."""
@@ -154,14 +158,11 @@ class LiveEta:
         return _ended(stop_id, self._book.arrived(stop_id))
 
 
-def _up_to(itinerary: Itinerary, stop_ids: frozenset[str]) -> Itinerary:
-    """Each route as far as the last stop that is asked for."""
-    last: dict[str | None, int] = {}
-    for row, stop_id in enumerate(itinerary.stop_ids):
-        if stop_id in stop_ids:
-            last[itinerary.route_ids[row]] = row
-    rows = [row for row, route_id in enumerate(itinerary.route_ids) if row <= last.get(route_id, -1)]
-    return keep(itinerary, np.array(rows, np.int64))
+def _as_far_as(book: RouteBook, route_id: str, asked: frozenset[str]) -> int:
+    """How many remaining stops of a route lie up to the last one asked for."""
+    route = book.route(route_id)
+    remaining = route.remaining() if route else []
+    return max((rank for rank, stop in enumerate(remaining, start=1) if stop.stop_id in asked), default=0)
 
 
 def _ended(stop_id: str, arrived_us: int | None = None) -> Document:

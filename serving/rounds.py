@@ -17,7 +17,7 @@ from serving.desk import Desk
 from serving.forecasts import ModelName, documents
 from serving.ops import OpsStore, StoredForecast
 from serving.promises import PromisePolicy
-from serving.scoring import Forecaster, Scores, keep, score
+from serving.scoring import Forecaster, Scores, score
 from serving.telling import Document, Telling
 from serving.times import US
 
@@ -120,15 +120,13 @@ class Rounds:
     def _score(self, todo: Due, at_us: int, model: Forecaster, batch: Batch) -> Scores | None:
         """Scores of the routes that are due; one with nothing left to reach is finished."""
         asked = [*todo.whole, *todo.next_stops]
-        itinerary = self._book.itinerary(asked, at_us)
+        itinerary = self._book.itinerary(
+            asked, at_us, dict.fromkeys(todo.next_stops, self._settings.cadence.next_stops)
+        )
         for route_id in sorted(set(asked) - {route_id for route_id in itinerary.route_ids if route_id}):
             self._set(self._routes[route_id].finished(), batch)
-        whole = frozenset(todo.whole)
-        is_whole = np.array([route_id in whole for route_id in itinerary.route_ids], np.bool_)
-        rows = np.flatnonzero(is_whole | (itinerary.rank <= self._settings.cadence.next_stops))
-        if not len(rows):
+        if not len(itinerary):
             return None
-        itinerary = keep(itinerary, rows)
         self.desk.take_up(map(self._book.stop, itinerary.stop_ids), batch)
         coverage = self._settings.coverage
         return score(itinerary, self._features.read, at_us, model, self.desk.promises, coverage)

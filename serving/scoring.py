@@ -101,18 +101,19 @@ def score(
     forecaster: Forecaster,
     promises: Mapping[str, Promise],
     coverage: float,
+    rows: Int | None = None,
 ) -> Scores:
-    """Forecast every stop of an itinerary, with its risk against the first promise told."""
-    vectors = assemble(itinerary, read, as_of_us)
+    """Forecast the stops of an itinerary, or some rows of it, with the risk against the first promise told."""
+    vectors = assemble(itinerary, read, as_of_us, rows)
     forecast = forecaster.forecast(vectors)
     start_s, end_s = forecast.window(coverage)
-    told = [promises.get(stop_id) for stop_id in itinerary.stop_ids]
+    told = [promises.get(stop_id) for stop_id in vectors.stop_ids]
     late_probability, expected_late_s = _late(forecast, told, as_of_us)
     return Scores(
         as_of_us=as_of_us,
         coverage=coverage,
         vectors=vectors,
-        rank=itinerary.rank.astype(np.int64),
+        rank=(itinerary.rank if rows is None else itinerary.rank[rows]).astype(np.int64),
         promises=told,
         quantiles_us=_instants(forecast.quantiles_s, as_of_us),
         mean_us=_instants(forecast.mean_s, as_of_us),
@@ -121,20 +122,6 @@ def score(
         late_probability=late_probability,
         expected_late_s=expected_late_s,
         missing_feeds=forecaster.missing_feeds(vectors),
-    )
-
-
-def keep(itinerary: Itinerary, rows: Int) -> Itinerary:
-    """Some rows of an itinerary.
-
-    Whole routes, or the first stops of one: a vector sums what lies before its own stop.
-    """
-    return Itinerary(
-        as_of_us=itinerary.as_of_us[rows],
-        group=itinerary.group[rows],
-        stop_ids=[itinerary.stop_ids[row] for row in rows],
-        numbers={name: column[rows] for name, column in itinerary.numbers.items()},
-        keys={name: [column[row] for row in rows] for name, column in itinerary.keys.items()},
     )
 
 

@@ -14,7 +14,6 @@ from data_contracts.record import Record
 from data_contracts.workspace import Workspace
 from features.backfill import backfill, write_versions
 from features.feast_repo import apply, open_store
-from features.itinerary import Itinerary
 from features.live import LiveFeatures, ProgressLog
 from features.moment import FEATURES
 from features.online import OnlineReader, OnlineRows, OnlineWriter
@@ -196,24 +195,28 @@ def test_row_of_one_stop_is_its_row_in_a_batch_of_any_size():
     first = np.flatnonzero(itinerary.rank == 1)
     for row in first:
         one = np.array([row])
-        single = combine(rows_at(itinerary, one), {name: values[one] for name, values in lookups.items()})
+        single = combine(itinerary.take(one), {name: values[one] for name, values in lookups.items()})
         many = np.repeat(one, 67)
         repeated = combine(
-            replace(rows_at(itinerary, many), group=np.arange(67)),
+            replace(itinerary.take(many), group=np.arange(67)),
             {name: values[many] for name, values in lookups.items()},
         )
         assert single.matrix[0].tobytes() == whole.matrix[row].tobytes()
         assert {values.tobytes() for values in repeated.matrix} == {whole.matrix[row].tobytes()}
 
 
-def rows_at(itinerary: Itinerary, rows: np.ndarray) -> Itinerary:
-    return Itinerary(
-        as_of_us=itinerary.as_of_us[rows],
-        group=itinerary.group[rows],
-        stop_ids=[itinerary.stop_ids[i] for i in rows],
-        numbers={name: values[rows] for name, values in itinerary.numbers.items()},
-        keys={name: [values[i] for i in rows] for name, values in itinerary.keys.items()},
-    )
+def test_a_stop_asked_for_alone_has_the_row_of_its_whole_route():
+    features, route_ids, as_of_us = state_of_the_city()
+    whole = rows_of(assemble(features.book.itinerary(route_ids, as_of_us), features.read, as_of_us))
+    for route_id in route_ids:
+        remaining = len(features.book.itinerary([route_id], as_of_us))
+        for ahead in {1, 2, remaining // 2 + 1, remaining}:
+            itinerary = features.book.itinerary([route_id], as_of_us, {route_id: ahead})
+            assert len(itinerary) == min(ahead, remaining)
+            last = np.array([len(itinerary) - 1])
+            alone = rows_of(assemble(itinerary, features.read, as_of_us, last))
+            assert len(alone) == 1
+            assert all(whole[key] == row for key, row in alone.items())
 
 
 # --- the causal prior -------------------------------------------------------------------------------------
