@@ -29,6 +29,7 @@ from serving.problems import ProblemError, on_failure, on_http_error, on_problem
 from serving.responses import JSON
 from serving.runtime import Runtime, open_runtime, serving
 from serving.settings import ServiceSettings
+from serving.stream import STREAM_CALLS
 from serving.times import to_rfc3339
 from serving.wire import EtaRequest
 
@@ -48,6 +49,7 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
             Route("/v1/events", post_events, methods=["POST"]),
             Route("/v1/eta", post_eta, methods=["POST"]),
             *READ_CALLS,
+            *STREAM_CALLS,
             *DOCUMENT_CALLS,
             *FIGURE_CALLS,
             Route("/v1/{path:path}", unknown_path),

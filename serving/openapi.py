@@ -80,6 +80,7 @@ def _paths() -> dict[str, Any]:
         "/v1/alerts": {
             "get": _get("alerts", "Alerts, the newest first", wire.AlertList, 422, query=_alert_filters())
         },
+        "/v1/stream": {"get": _get_stream()},
         "/v1/summary": {"get": _get("summary", "Where the service stands", wire.Summary)},
     }
 
@@ -98,6 +99,32 @@ def _post_events() -> dict[str, Any]:
         "responses": _answers(
             *(wire.IngestAnswer, "On disk; a verdict for each row.", 400, 413, 422, 503), status="202"
         ),
+    }
+
+
+def _get_stream() -> dict[str, Any]:
+    several = {"type": "array", "items": {"type": "string"}}
+    meanings = {
+        "type": "Only these types; `stop.delay.*` names several.",
+        "route_id": "Only events of these routes.",
+        "subject": "Only events about these stops, routes or zones.",
+    }
+    position = {"type": "integer", "minimum": 0}
+    listed = [
+        {"name": name, "in": "query", "description": text, "schema": several, "explode": True}
+        for name, text in meanings.items()
+    ]
+    after = [
+        {"name": "Last-Event-ID", "in": "header", "description": "Where the client was.", "schema": position},
+        {"name": "after", "in": "query", "description": "The same, for a first visit.", "schema": position},
+    ]
+    heard = {"text/event-stream": {"schema": {"type": "string", "description": "CloudEvents 1.0 as `data`."}}}
+    answers = _answers(wire.Problem, "", 422, 503)
+    return {
+        "operationId": "stream",
+        "summary": "Events as they happen",
+        "parameters": [*listed, *after],
+        "responses": answers | {"200": {"description": "Server-sent events, without end.", "content": heard}},
     }
 
 

@@ -67,6 +67,7 @@ class OutboxEvent:
     event_id: str
     type: str
     subject: str
+    route_id: str | None
     at_us: int
     body: bytes
 

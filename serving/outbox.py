@@ -20,11 +20,21 @@ class EventType(StrEnum):
     DELAY_UPDATED = "stop.delay.updated"
     DELAY_RESOLVED = "stop.delay.resolved"
     WINDOW_CHANGED = "eta.window.changed"
+    DISRUPTION_OPENED = "disruption.opened"
+    DISRUPTION_CLOSED = "disruption.closed"
+    CALIBRATION_DRIFTED = "model.calibration.drifted"
 
 
-def outbox_event(event_type: EventType, subject: str, at_us: int, data: Mapping[str, Any]) -> OutboxEvent:
-    """One event about one stop at one instant of the log."""
-    event_id = "e-" + blake2b(f"{event_type}|{subject}|{at_us}".encode(), digest_size=12).hexdigest()
+def outbox_event(
+    event_type: EventType, subject: str, at_us: int, data: Mapping[str, Any], about: str = ""
+) -> OutboxEvent:
+    """One event at one instant of the log.
+
+    ``subject`` is the stop, route, zone or model; ``about`` names the alert or incident, where a subject may
+    have several at once. A ``route_id`` in the data is what listeners can choose by.
+    """
+    made_of = f"{event_type}|{subject}|{at_us}|{about}"
+    event_id = "e-" + blake2b(made_of.encode(), digest_size=12).hexdigest()
     body = {
         "specversion": "1.0",
         "id": event_id,
@@ -36,5 +46,10 @@ def outbox_event(event_type: EventType, subject: str, at_us: int, data: Mapping[
         "data": data,
     }
     return OutboxEvent(
-        event_id=event_id, type=event_type.value, subject=subject, at_us=at_us, body=orjson.dumps(body)
+        event_id=event_id,
+        type=event_type.value,
+        subject=subject,
+        route_id=data.get("route_id"),
+        at_us=at_us,
+        body=orjson.dumps(body),
     )

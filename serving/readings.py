@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from serving.database import connect_to_read, statements
-from serving.ops import Checkpoint, promise_from
+from serving.ops import Checkpoint, OutboxEvent, promise_from
 from serving.promises import Promise
 
 
@@ -44,8 +44,16 @@ class OpsReader:
     def alerts(self, state: str | None, stop_id: str | None, route_id: str | None, limit: int) -> list[bytes]:
         return self._bodies("alerts", (state, stop_id, route_id, limit))
 
-    def outbox(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        return [(position, body) for position, body in self._rows("outbox_after", (after, limit))]
+    def outbox(self, after: int, limit: int) -> list[tuple[int, OutboxEvent]]:
+        """Events past a position, each with its own, in the order in which they were committed."""
+        rows = self._rows("outbox_after", (after, limit))
+        names = ("event_id", "type", "subject", "route_id", "at_us", "body")
+        return [(position, OutboxEvent(**dict(zip(names, row, strict=True)))) for position, *row in rows]
+
+    def outbox_span(self) -> tuple[int, int]:
+        """The position before the first event that is still kept, and the position of the last one ever."""
+        before_first, last = self._rows("outbox_span", ())[0]
+        return before_first, last
 
     def routes_of_stops(self, stop_ids: Sequence[str]) -> dict[str, str]:
         return dict(self._rows("routes_of_stops", (_json(stop_ids),)))

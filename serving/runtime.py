@@ -20,6 +20,7 @@ from serving.ops import OpsStore
 from serving.readings import OpsReader
 from serving.seed import open_log
 from serving.settings import ServiceSettings
+from serving.tail import OutboxTail
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class Runtime:
     online: OnlineReader
     champion: ChampionWatcher
     eta: LiveEta
+    tail: OutboxTail
 
     @property
     def is_ready(self) -> bool:
@@ -68,6 +70,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         online=online,
         champion=champion,
         eta=LiveEta(ops, online.read, champion, settings.engine.coverage),
+        tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
     )
 
 

@@ -26,12 +26,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """How events are streamed. A stream ends after ``longest_s``, and a client comes back by itself."""
+
+    heartbeat_s: float = 15.0
+    look_s: float = 0.1
+    retry_s: float = 2.0
+    send_timeout_s: float = 30.0
+    longest_s: float = 3600.0
+    most: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How a workspace is served."""
 
     clock: Clock = Clock.WALL
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
+    stream: StreamSettings = field(default_factory=StreamSettings)
     model_poll_s: float = 1.0
 
 
@@ -58,6 +71,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         clock=Clock(table.pop("clock", Clock.WALL)),
         engine=engine,
         limits=_changed(Limits(), table.pop("limits", {}), "limits"),
+        stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
     )
     if table:

@@ -72,7 +72,8 @@ class Telling:
         else:
             self.open[alert_id] = alert
         batch.alerts[alert_id] = _stored(alert, at_us)
-        batch.outbox.append(outbox_event(EVENT_OF[decision.action], watch.stop_id, at_us, alert))
+        event_type = EVENT_OF[decision.action]
+        batch.outbox.append(outbox_event(event_type, watch.stop_id, at_us, alert, about=alert_id))
         log.info(
             f"alert_{decision.action.value}",
             alert_id=alert_id,

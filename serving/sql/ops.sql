@@ -90,6 +90,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     event_id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     subject TEXT NOT NULL,
+    route_id TEXT,
     at_us INTEGER NOT NULL,
     body BLOB NOT NULL
 );
@@ -231,11 +232,17 @@ WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR stop_id = ?2) AND (?3 IS NUL
 ORDER BY opened_us DESC, alert_id LIMIT ?4
 
 -- name: enqueue
-INSERT INTO outbox (event_id, type, subject, at_us, body) VALUES (?, ?, ?, ?, ?)
+INSERT INTO outbox (event_id, type, subject, route_id, at_us, body) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (event_id) DO NOTHING
 
 -- name: outbox_after
-SELECT position, body FROM outbox WHERE position > ? ORDER BY position LIMIT ?
+SELECT position, event_id, type, subject, route_id, at_us, body FROM outbox
+WHERE position > ? ORDER BY position LIMIT ?
+
+-- name: outbox_span
+SELECT coalesce(min(position) - 1, (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0),
+    coalesce(max(position), (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)
+FROM outbox
 
 -- name: route_overview
 SELECT c.route_id, c.touched_us, c.scored_us, c.whole_slip_s,

@@ -194,7 +194,7 @@ class Bench:
         return [orjson.loads(body) for body in self.reader.alerts(state, None, None, 100)]
 
     def events(self) -> list[dict[str, Any]]:
-        return [orjson.loads(body) for _, body in self.reader.outbox(0, 10_000)]
+        return [orjson.loads(event.body) for _, event in self.reader.outbox(0, 10_000)]
 
 
 @pytest.fixture

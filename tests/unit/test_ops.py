@@ -119,11 +119,12 @@ def test_alerts_are_filtered(ops: OpsStore, reader: OpsReader) -> None:
 
 
 def test_an_event_enters_the_outbox_once(ops: OpsStore, reader: OpsReader) -> None:
-    event = OutboxEvent(event_id="e-1", type="t", subject="S-1", at_us=1, body=b"{}")
+    event = OutboxEvent(event_id="e-1", type="t", subject="S-1", route_id="R-1", at_us=1, body=b"{}")
     for _ in range(2):
         with ops.transaction() as tx:
             tx.enqueue([event, event])
-    assert reader.outbox(0, 10) == [(1, b"{}")]
+    assert reader.outbox(0, 10) == [(1, event)]
+    assert reader.outbox_span() == (0, 1)
 
 
 def test_readers_cannot_write(reader: OpsReader) -> None:

@@ -1,0 +1,168 @@
+"""``GET /v1/stream``: the outbox as server-sent events, which go on exactly where a client stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from serving.ops import OutboxEvent
+from serving.outbox import EventType
+from serving.problems import ProblemError, unprocessable
+from serving.readings import OpsReader
+from serving.runtime import Runtime
+from serving.settings import StreamSettings
+from serving.tail import OutboxTail
+
+#: Events read at once.
+ROWS = 200
+#: The event that tells a client that it missed some.
+GAP = "stream.gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events a listener takes; an empty part takes everything."""
+
+    types: frozenset[str] = frozenset()
+    routes: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+
+    def takes(self, event: OutboxEvent) -> bool:
+        return (
+            (not self.types or event.type in self.types)
+            and (not self.routes or event.route_id in self.routes)
+            and (not self.subjects or event.subject in self.subjects)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where a stream begins: after ``position``, and what could not be given before it, if anything."""
+
+    position: int
+    gap: dict[str, Any] | None = None
+
+
+def start(asked_after: int | None, before_first: int, last: int) -> Start:
+    """A new listener begins with the present; a returning one after what it saw, or is told what it missed."""
+    if asked_after is None:
+        return Start(position=last)
+    if asked_after > last:
+        return Start(position=last, gap=_gap("UNKNOWN_POSITION", asked_after, last))
+    if asked_after < before_first:
+        return Start(position=before_first, gap=_gap("FORGOTTEN", asked_after, before_first))
+    return Start(position=asked_after)
+
+
+async def messages(
+    ops: OpsReader, tail: OutboxTail, wanted: Wanted, begin: Start, settings: StreamSettings
+) -> AsyncIterator[ServerSentEvent]:
+    """What a listener hears. Every message moves its ``Last-Event-ID``, also one that says nothing else."""
+    clock = asyncio.get_running_loop().time
+    ends_s, position = clock() + settings.longest_s, begin.position
+    yield ServerSentEvent(id=str(position), retry=int(settings.retry_s * 1000), comment="punctual")
+    if begin.gap is not None:
+        yield ServerSentEvent(id=str(position), event=GAP, data=orjson.dumps(begin.gap).decode())
+    told_s = clock()
+    while clock() < ends_s:
+        seen = tail.position
+        rows = await run_in_threadpool(ops.outbox, position, ROWS)
+        for position, event in rows:
+            if wanted.takes(event):
+                yield _message(position, event)
+                told_s = clock()
+        if clock() - told_s >= settings.heartbeat_s:
+            yield ServerSentEvent(id=str(position), comment="heartbeat")
+            told_s = clock()
+        if len(rows) < ROWS:
+            await tail.beyond(seen, min(told_s + settings.heartbeat_s, ends_s) - clock())
+
+
+class Stream(EventSourceResponse):
+    """A stream of an admitted listener, which ends without an error when its client does not read."""
+
+    def __init__(
+        self, heard: AsyncIterator[ServerSentEvent], tail: OutboxTail, send_timeout_s: float
+    ) -> None:
+        super().__init__(heard, ping=0, sep="\n", send_timeout=send_timeout_s)
+        self._tail = tail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with suppress(SendTimeoutError):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._tail.leave()
+
+
+async def stream(request: Request) -> Stream:
+    """Events from now on, or from where the client was."""
+    runtime: Runtime = request.app.state.runtime
+    settings, tail = runtime.settings.stream, runtime.tail
+    wanted, after = _wanted(request), _after(request)
+    span = await run_in_threadpool(runtime.ops.outbox_span)
+    if not tail.admit(settings.most):
+        detail = f"this server has {settings.most} streams open, as many as it may; try again later"
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, headers={"Retry-After": "10"}
+        )
+    heard = messages(runtime.ops, tail, wanted, start(after, *span), settings)
+    return Stream(heard, tail, settings.send_timeout_s)
+
+
+STREAM_CALLS = (Route("/v1/stream", stream, methods=["GET"]),)
+
+
+def event_types(named: Iterable[str]) -> frozenset[str]:
+    """Types by their names; ``stop.delay.*`` names several."""
+    known = [event_type.value for event_type in EventType]
+    found: set[str] = set()
+    for name in named:
+        fits = [each for each in known if each == name or (name[-2:] == ".*" and each.startswith(name[:-1]))]
+        if not fits:
+            raise unprocessable(f"type: {name[:60]!r} is unknown; there are {', '.join(known)}")
+        found.update(fits)
+    return frozenset(found)
+
+
+def _message(position: int, event: OutboxEvent) -> ServerSentEvent:
+    return ServerSentEvent(id=str(position), event=event.type, data=event.body.decode())
+
+
+def _gap(reason: str, asked_after: int, goes_on_after: int) -> dict[str, Any]:
+    return {"reason": reason, "asked_after": asked_after, "goes_on_after": goes_on_after}
+
+
+def _wanted(request: Request) -> Wanted:
+    return Wanted(
+        types=event_types(_values(request, "type")),
+        routes=frozenset(_values(request, "route_id")),
+        subjects=frozenset(_values(request, "subject")),
+    )
+
+
+def _values(request: Request, name: str) -> list[str]:
+    """All values of a parameter, which may be given several times."""
+    return [value for value in request.query_params.getlist(name) if value]
+
+
+def _after(request: Request) -> int | None:
+    """What a browser sends when it comes back; ``after`` is for a first visit, and counts less."""
+    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise unprocessable(f"Last-Event-ID: {text[:40]!r} is no position of this stream; leave it out")
+    return int(text)
