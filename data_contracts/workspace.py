@@ -65,6 +65,11 @@ class Workspace:
         return self.root / "ops.db"
 
     @property
+    def keys(self) -> Path:
+        """Hashes of the API keys that open this workspace."""
+        return self.root / "keys.json"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -11,7 +11,7 @@ import typer
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
 from data_contracts.switches import OFF_SWITCHES
-from pipelines.commands import data, features, models, service
+from pipelines.commands import data, features, keys, models, service
 
 app = typer.Typer(
     name="punctual",
@@ -35,7 +35,7 @@ COMMANDS = (
     service.replay,
     service.config,
 )
-GROUPS = {"features": features.app}
+GROUPS = {"features": features.app, "keys": keys.app}
 
 for command in COMMANDS:
     app.command()(command)

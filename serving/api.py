@@ -18,19 +18,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from data_contracts.events import WIRE_EVENTS
 from data_contracts.workspace import Workspace
+from serving import wire
+from serving.access import Access, caller_of
 from serving.calls import READ_CALLS
+from serving.endpoint import Body, Endpoint, routes_of, schema_of
 from serving.figures import FIGURE_CALLS
 from serving.ingest import REJECTED, ingest, rows_of
-from serving.log import Verdict
+from serving.key_file import KeyRing
+from serving.keys import Scope
+from serving.log import Clock, Verdict
 from serving.models import Load, load_forecaster
-from serving.openapi import DOCUMENT_CALLS
+from serving.openapi import document_routes
 from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem, unprocessable
 from serving.responses import JSON
 from serving.runtime import Runtime, open_runtime, serving
 from serving.settings import ServiceSettings
 from serving.stream import STREAM_CALLS
-from serving.times import to_rfc3339
+from serving.times import to_rfc3339, wall_now_us
 from serving.wire import EtaRequest
 
 
@@ -44,15 +50,11 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
             app.state.runtime = runtime
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route("/v1/events", post_events, methods=["POST"]),
-            Route("/v1/eta", post_eta, methods=["POST"]),
-            *READ_CALLS,
-            *STREAM_CALLS,
-            *DOCUMENT_CALLS,
-            *FIGURE_CALLS,
-            Route("/v1/{path:path}", unknown_path),
+            *routes_of(ENDPOINTS),
+            *document_routes(ENDPOINTS),
+            Route("/v1/{path:path}", unknown_path, methods=METHODS),
         ],
         exception_handlers={
             ProblemError: on_problem,
@@ -62,12 +64,19 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
         },
         lifespan=lifespan,
     )
+    app.state.access = Access(KeyRing(workspace.keys, wall_now_us))
+    return app
 
 
 async def post_events(request: Request) -> Response:
     """Append events to the log; on disk before the answer."""
     runtime: Runtime = request.app.state.runtime
     limits = runtime.settings.limits
+    if runtime.settings.clock is Clock.LOG and not caller_of(request).may(Scope.ADMIN):
+        detail = (
+            "with clock = 'log' events say themselves when they were received, which needs the scope admin"
+        )
+        raise ProblemError(HTTPStatus.FORBIDDEN, "scope-missing", detail)
     body = await _body(request, limits.body_bytes)
     verdicts = await run_in_threadpool(_ingest, runtime, body, request.headers.get("content-type", ""))
     counts = Counter(verdict["verdict"] for verdict in verdicts)
@@ -93,11 +102,11 @@ async def post_eta(request: Request) -> Response:
 
 async def unknown_path(request: Request) -> Response:
     """A path of no call, or a call by another method."""
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is Match.PARTIAL:
-            allowed = ", ".join(sorted(route.methods))
-            detail = f"{request.url.path} takes {allowed}"
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+    partial = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    if partial:
+        allowed = ", ".join(sorted(set().union(*(route.methods for route in partial))))
+        detail = f"{request.url.path} takes {allowed}"
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
     raise HTTPException(HTTPStatus.NOT_FOUND, f"{request.url.path} is not part of this API; see /docs")
 
 
@@ -164,3 +173,39 @@ async def _body(request: Request, limit: int) -> bytes:
             raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", detail)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+_EVENT = {"oneOf": [schema_of(model) for model in WIRE_EVENTS.values()]}
+_EVENTS = {"anyOf": [_EVENT, {"type": "array", "items": _EVENT, "minItems": 1}]}
+_LINES = {"type": "string", "description": "One event a line."}
+WRITE_CALLS = (
+    Endpoint(
+        method="POST",
+        path="/v1/events",
+        scope=Scope.INGEST,
+        handle=post_events,
+        name="ingest",
+        summary="Append events to the log",
+        body=Body(content={"application/json": _EVENTS, "application/x-ndjson": _LINES}),
+        status=202,
+        meaning="On disk; a verdict for each row.",
+        answer=wire.IngestAnswer,
+        refusals=(400, 413, 422, 503),
+        models=tuple(WIRE_EVENTS.values()),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/eta",
+        scope=Scope.READ,
+        handle=post_eta,
+        name="score",
+        summary="Score stops now",
+        body=Body(content={"application/json": wire.EtaRequest}),
+        meaning="A forecast or an error for each stop.",
+        answer=wire.EtaAnswer,
+        refusals=(400, 404, 409, 413, 422, 503),
+    ),
+)
+#: Every call of the API, in the order in which the document tells them.
+ENDPOINTS = (*WRITE_CALLS, *READ_CALLS, *STREAM_CALLS, *FIGURE_CALLS)
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

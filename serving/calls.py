@@ -7,9 +7,11 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from serving import wire
+from serving.endpoint import LIMIT, Endpoint
 from serving.forecasts import ModelName
+from serving.keys import Scope
 from serving.problems import ProblemError, unknown, unprocessable
 from serving.responses import JSON, joined
 from serving.runtime import Runtime
@@ -95,13 +97,75 @@ def summary(request: Request) -> Response:
     )
 
 
+ALERT_FILTERS = (
+    {"name": "state", "in": "query", "schema": {"enum": list(ALERT_STATES)}},
+    {"name": "stop_id", "in": "query", "schema": {"type": "string"}},
+    {"name": "route_id", "in": "query", "schema": {"type": "string"}},
+    LIMIT,
+)
 READ_CALLS = (
-    Route("/v1/stops/{stop_id}/eta", stop_eta, methods=["GET"]),
-    Route("/v1/stops/{stop_id}/history", stop_history, methods=["GET"]),
-    Route("/v1/routes/{route_id}/eta", route_eta, methods=["GET"]),
-    Route("/v1/routes", routes, methods=["GET"]),
-    Route("/v1/alerts", alerts, methods=["GET"]),
-    Route("/v1/summary", summary, methods=["GET"]),
+    Endpoint(
+        method="GET",
+        path="/v1/stops/{stop_id}/eta",
+        scope=Scope.READ,
+        handle=stop_eta,
+        name="stopEta",
+        summary="The latest forecast of a stop",
+        answer=wire.Forecast,
+        refusals=(404,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/stops/{stop_id}/history",
+        scope=Scope.READ,
+        handle=stop_history,
+        name="stopHistory",
+        summary="How the forecast of a stop moved",
+        answer=wire.StopHistory,
+        refusals=(404, 422),
+        query=(LIMIT,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/routes/{route_id}/eta",
+        scope=Scope.READ,
+        handle=route_eta,
+        name="routeEta",
+        summary="The latest forecasts of a route",
+        answer=wire.RouteEta,
+        refusals=(404,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/routes",
+        scope=Scope.READ,
+        handle=routes,
+        name="routes",
+        summary="Live routes",
+        answer=wire.RouteList,
+        refusals=(422,),
+        query=(LIMIT,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/alerts",
+        scope=Scope.READ,
+        handle=alerts,
+        name="alerts",
+        summary="Alerts, the newest first",
+        answer=wire.AlertList,
+        refusals=(422,),
+        query=ALERT_FILTERS,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/summary",
+        scope=Scope.READ,
+        handle=summary,
+        name="summary",
+        summary="Where the service stands",
+        answer=wire.Summary,
+    ),
 )
 
 

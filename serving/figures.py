@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
+from serving.endpoint import Endpoint
+from serving.keys import Scope
 from serving.runtime import Runtime
 from serving.times import US
 
@@ -37,4 +38,15 @@ def figures(runtime: Runtime) -> str:
     )
 
 
-FIGURE_CALLS = (Route("/metrics", metrics, methods=["GET"]),)
+FIGURE_CALLS = (
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        scope=Scope.READ,
+        handle=metrics,
+        name="metrics",
+        summary="Figures for Prometheus",
+        answer={"type": "string"},
+        media_type="text/plain",
+    ),
+)

@@ -14,9 +14,10 @@ from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from serving import keys
+from serving.endpoint import Endpoint
 from serving.ops import OutboxEvent
 from serving.outbox import EventType
 from serving.problems import ProblemError, unprocessable
@@ -122,7 +123,36 @@ async def stream(request: Request) -> Stream:
     return Stream(heard, tail, settings.send_timeout_s)
 
 
-STREAM_CALLS = (Route("/v1/stream", stream, methods=["GET"]),)
+_SEVERAL = {"type": "array", "items": {"type": "string"}}
+_MEANINGS = {
+    "type": "Only these types; `stop.delay.*` names several.",
+    "route_id": "Only events of these routes.",
+    "subject": "Only events about these stops, routes or zones.",
+}
+_POSITION = {"type": "integer", "minimum": 0}
+_CHOICE = [
+    {"name": name, "in": "query", "description": text, "schema": _SEVERAL, "explode": True}
+    for name, text in _MEANINGS.items()
+]
+_AFTER = [
+    {"name": "Last-Event-ID", "in": "header", "description": "Where the client was.", "schema": _POSITION},
+    {"name": "after", "in": "query", "description": "The same, for a first visit.", "schema": _POSITION},
+]
+STREAM_CALLS = (
+    Endpoint(
+        method="GET",
+        path="/v1/stream",
+        scope=keys.Scope.READ,
+        handle=stream,
+        name="stream",
+        summary="Events as they happen",
+        query=(*_CHOICE, *_AFTER),
+        meaning="Server-sent events, without end.",
+        answer={"type": "string", "description": "CloudEvents 1.0 as `data`."},
+        media_type="text/event-stream",
+        refusals=(422, 503),
+    ),
+)
 
 
 def event_types(named: Iterable[str]) -> frozenset[str]:

@@ -21,6 +21,8 @@ import structlog
 from data_contracts.errors import WorkspaceError
 from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import Workspace
+from serving.access import is_loopback
+from serving.key_file import read_keys
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +142,7 @@ def serve(
     workspace: Workspace, host: str = LOOPBACK, port: int = 3000, patience: Patience | None = None
 ) -> None:
     """Serve a workspace until told to stop (SIGINT, SIGTERM) or until the parent process ends."""
+    refuse_unlocked(workspace, host)
     stop, parent = threading.Event(), os.getppid()
 
     def told_to_stop(number: int, _: FrameType | None) -> None:
@@ -153,6 +156,16 @@ def serve(
         service.wait_until_ready(stop)
         while not stop.wait(service.patience.look_s) and os.getppid() == parent:
             service.look_after()
+
+
+def refuse_unlocked(workspace: Workspace, host: str) -> None:
+    """Until a workspace has keys, it is served to its own machine alone."""
+    if not is_loopback(host) and not read_keys(workspace.keys):
+        raise WorkspaceError(
+            f"there are no keys, and {host} can be reached from other machines",
+            where=str(workspace.root),
+            next_step="make one with `punctual keys create NAME --scope read`, or listen on 127.0.0.1",
+        )
 
 
 @contextmanager

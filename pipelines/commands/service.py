@@ -45,6 +45,12 @@ def replay(
         float | None, typer.Option(help="Log seconds a second; as fast as it goes if left out.")
     ] = None,
     tick_s: Annotated[float, typer.Option(min=1, help="Seconds of log time between ticks.")] = 60.0,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PUNCTUAL_KEY", show_envvar=True, help="A key with the scope admin, if it has keys."
+        ),
+    ] = None,
 ) -> None:
     """Drive a running service (with ``clock = "log"``) with recorded or simulated events."""
     from datetime import timedelta
@@ -57,7 +63,11 @@ def replay(
 
     pace = Pace(speed=speed, tick=timedelta(seconds=tick_s))
     events = timeline(adapter(source).load(paths, None).tables, pace.tick)
-    with steps("replaying", len(events)) as tell, httpx.Client(base_url=url, timeout=30.0) as client:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    with (
+        steps("replaying", len(events)) as tell,
+        httpx.Client(base_url=url, headers=headers, timeout=30.0) as client,
+    ):
         counts = Replay(client, pace, lambda done, at: tell.of(done, len(events), f"{at:%m-%d %H:%M}")).run(
             events
         )

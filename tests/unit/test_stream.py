@@ -288,7 +288,7 @@ def test_a_client_that_does_not_read_is_let_go(workspace: Workspace, outbox: Out
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.sendall(b"GET /v1/stream?after=0 HTTP/1.1\r\nHost: punctual\r\n\r\n")
+            deaf.sendall(b"GET /v1/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             deadline_s = time.monotonic() + 10
             while httpx.head(f"{url}/v1/stream").status_code == 200:
                 assert time.monotonic() < deadline_s, "it never began"

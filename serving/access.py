@@ -1,0 +1,125 @@
+"""Who is calling, and whether they may: asked before a call is answered.
+
+While a workspace has no keys, only this machine may call, and only directly: a request that came through a proxy or
+from another site's page in a browser is refused. From the first key on, every call that has a scope needs a key.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from data_contracts.errors import WorkspaceError
+from serving import keys
+from serving.key_file import KeyRing
+from serving.keys import LOCAL, Caller, Refusal
+from serving.problems import ProblemError
+
+_BEARER = b"bearer "
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who makes this request; every call with a scope has one."""
+    caller: Caller = connection.state.caller
+    return caller
+
+
+class Access:
+    """Lets a request in as somebody, or raises a problem that says why not."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self.ring = ring
+
+    def admit(self, scope: Scope, needed: keys.Scope) -> Caller:
+        """The caller of a request, who has the scope that is needed."""
+        caller = self._identify(scope)
+        if needed not in caller.scopes:
+            held = ", ".join(sorted(caller.scopes))
+            detail = f"this call needs the scope {needed}; the key {caller.name!r} has {held}"
+            raise ProblemError(HTTPStatus.FORBIDDEN, "scope-missing", detail)
+        return caller
+
+    def _identify(self, scope: Scope) -> Caller:
+        try:
+            if self.ring.is_empty:
+                return local_caller(scope)
+            found = self.ring.caller(bearer_key(scope))
+        except WorkspaceError as error:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "keys-unreadable", error.what) from None
+        if isinstance(found, Refusal):
+            raise _unauthorized("key-refused", f"{found}; see `punctual keys list`")
+        return found
+
+
+class Guard:
+    """Around one route: nobody gets in whom the app does not admit; costs microseconds."""
+
+    def __init__(self, app: ASGIApp, needed: keys.Scope) -> None:
+        self._app, self._needed = app, needed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        access: Access = scope["app"].state.access
+        scope.setdefault("state", {})["caller"] = access.admit(scope, self._needed)
+        await self._app(scope, receive, send)
+
+
+def bearer_key(scope: Scope) -> str:
+    """The key in a request's ``Authorization`` header."""
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
+        detail = "send a key: `Authorization: Bearer punctual_...`; `punctual keys create` makes one"
+        raise _unauthorized("key-missing", detail)
+    return given[0][len(_BEARER) :].strip().decode("latin-1")
+
+
+def local_caller(scope: Scope) -> Caller:
+    """The caller from this machine; anybody else is refused while there are no keys."""
+    if not _is_local(scope):
+        detail = (
+            "this workspace has no keys, so only programs on its own machine may call it, and not through a "
+            "proxy or from another site's page; make a key with `punctual keys create`"
+        )
+        raise ProblemError(HTTPStatus.FORBIDDEN, "loopback-only", detail)
+    return LOCAL
+
+
+def _is_local(scope: Scope) -> bool:
+    client = scope.get("client")
+    if not client or not is_loopback(client[0]):
+        return False
+    for name, value in scope["headers"]:
+        if name == b"host" and _without_port(value.decode("latin-1")) not in _LOCAL_NAMES:
+            return False
+        if name in _FORWARDED or (name == b"sec-fetch-site" and value == b"cross-site"):
+            return False
+        if (
+            name == b"origin"
+            and _without_port(value.decode("latin-1").partition("://")[2]) not in _LOCAL_NAMES
+        ):
+            return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from its own machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _unauthorized(kind: str, detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.UNAUTHORIZED, kind, detail, headers=_CHALLENGE)
