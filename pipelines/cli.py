@@ -29,6 +29,7 @@ COMMANDS = (
     models.train,
     models.promote,
     models.rollback,
+    models.reconcile,
     models.models,
     models.backtest,
     service.serve,

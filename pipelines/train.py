@@ -25,12 +25,15 @@ from training.forecaster import DeliveryForecaster, train
 from training.gate import Comparison, compare
 from training.instants import Instants
 from training.quantiles import QUANTILE_LEVELS
-from training.registry import Registry, Version
+from training.registry import PASSED, Registry, Version
+from training.report import report
 
 Say = Callable[[str], None]
 MODEL_NAME = "punctual-eta"
 SEED = 20
 LOOKUP = "lookup"
+#: What of the figures is a document and no metric.
+DOCUMENTS = ("coverage_by_group", "slices", "curves", "intervals_95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,8 @@ def train_challenger(
         },
         metrics=flat(figures),
         documents={"figures": figures, "gate": comparison.as_json()},
+        gate=PASSED if comparison.verdict.passed else comparison.verdict.value,
+        report=report("Held-out days", figures),
     )
     if promote and comparison.verdict.passed:
         registry.promote(version.version)
@@ -147,10 +152,10 @@ def data_hash(ordered: Mapping[str, pl.DataFrame]) -> str:
 
 
 def flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number of a nested document, by dotted name; coverage by group is a document, not a metric."""
+    """Every number of a nested document, by dotted name; groups and curves are documents, not metrics."""
     numbers: dict[str, float] = {}
     for name, value in figures.items():
-        if isinstance(value, Mapping) and name != "coverage_by_group":
+        if isinstance(value, Mapping) and name not in DOCUMENTS:
             numbers |= flat(value, f"{prefix}{name}.")
         elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             numbers[f"{prefix}{name}"] = float(value)

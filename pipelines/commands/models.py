@@ -43,13 +43,16 @@ def train(
 
 def promote(
     version: Annotated[str, typer.Argument(help="A registered version.")],
+    past_the_gate: Annotated[
+        bool, typer.Option("--past-the-gate", help="Promote a version that did not pass.")
+    ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Make a registered version the champion; what serves swaps to it by itself."""
+    """Make a registered version that passed the gate the champion; what serves swaps to it by itself."""
     from pipelines.terminal import console
     from training.registry import Registry
 
-    Registry(Workspace(workspace)).promote(version)
+    Registry(Workspace(workspace)).promote(version, past_the_gate=past_the_gate)
     console.print(f"version {version} is the champion")
 
 
@@ -61,16 +64,46 @@ def rollback(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     console.print(f"version {Registry(Workspace(workspace)).rollback()} is the champion again")
 
 
+def reconcile(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Look again every so many seconds, until stopped.")
+    ] = None,
+) -> None:
+    """Serve the version that MLflow's alias ``champion`` names, where somebody moved it there."""
+    import time
+
+    from data_contracts.errors import ModelError
+    from pipelines.terminal import console, remarks
+    from training.registry import Registry
+
+    registry = Registry(Workspace(workspace))
+    while True:
+        try:
+            version = registry.reconcile()
+        except ModelError as error:
+            if every is None:
+                raise
+            remarks.print(f"refused: {error}")
+        else:
+            console.print(f"version {version} is the champion" if version else "nothing to do")
+        if every is None:
+            return
+        time.sleep(every)
+
+
 def models(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
     """Registered versions and their aliases."""
     from pipelines.terminal import as_json, console, table
     from training.registry import Registry
 
-    found = [(v.version, ", ".join(v.aliases), v.run_id) for v in Registry(Workspace(workspace)).versions()]
+    versions = Registry(Workspace(workspace)).versions()
+    found = [(v.version, ", ".join(v.aliases), v.gate, v.run_id) for v in versions]
+    columns = ("version", "aliases", "gate", "run_id")
     if json:
-        print(as_json([dict(zip(("version", "aliases", "run_id"), row, strict=True)) for row in found]))
+        print(as_json([dict(zip(columns, row, strict=True)) for row in found]))
     else:
-        console.print(table("registered versions", ("version", "aliases", "run"), found))
+        console.print(table("registered versions", columns, found))
 
 
 def backtest(
