@@ -13,6 +13,7 @@ from training.boosters import BoosterSettings, Predictor, fit
 from training.calibration import Calibrator, Raw
 from training.forecaster import DeliveryForecaster
 from training.quantiles import QUANTILE_LEVELS
+from training.situations import Situations
 
 SEED = 7
 TRAINING_ROWS = 20_000
@@ -45,7 +46,7 @@ def _prepare_score_batch(_: Path) -> tuple[Work, Work]:
     low, median, high, mean = (rows.base_s + p.predict(rows.matrix) for p in predictors.values())
     calibrator = Calibrator.fit(Raw.of(low, median, high, mean), arrival_s)
     reference = np.zeros(len(FEATURE_NAMES), np.float32)
-    forecaster = DeliveryForecaster("bench", "1", predictors, calibrator, reference, (), "")
+    forecaster = DeliveryForecaster("bench", "1", predictors, calibrator, reference, Situations(), "")
     scored = _vectors(SCORED_ROWS, rng)
     seven = [predictors["median"]] * len(QUANTILE_LEVELS)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.observations import EARTH_RADIUS_M
-from features.priors import AREA_SHRINKAGE, PACE_SHRINKAGE, shrunk
+from features.observations import EARTH_RADIUS_M, UNPLANNED_SERVICE_S
+from features.priors import AREA_SHRINKAGE, COURIER_SHRINKAGE, PACE_SHRINKAGE, shrunk
 
 Float = NDArray[np.float64]
 DAY_S = 86_400.0
@@ -474,6 +474,21 @@ def parcels_here(parcels: Float) -> Float:
     return parcels
 
 
+@feature(unit="s", low=0, high=DAY_S)
+def door_prior_s(
+    planned_service_s: Float,
+    service_by_area__mean: Float,
+    service_by_area__weight: Float,
+    service_by_courier__mean: Float,
+    service_by_courier__weight: Float,
+) -> Float:
+    """Time at the door of the stop itself: its plan at the habit of its area and courier."""
+    planned_s = np.where(planned_service_s > 0, planned_service_s, UNPLANNED_SERVICE_S)
+    as_planned = np.ones_like(planned_s)
+    area = shrunk(service_by_area__mean, service_by_area__weight, as_planned, AREA_SHRINKAGE)
+    return planned_s * shrunk(service_by_courier__mean, service_by_courier__weight, area, COURIER_SHRINKAGE)
+
+
 #: The feature set, in the order of a vector's columns.
 FEATURES: tuple[Feature, ...] = (
     prior_in_s,
@@ -543,4 +558,5 @@ FEATURES: tuple[Feature, ...] = (
     wind_then_mps,
     weather_age_s,
     parcels_here,
+    door_prior_s,
 )

@@ -70,6 +70,14 @@ class Dataset:
         return self.take(np.flatnonzero(keep))
 
     @property
+    def completion_s(self) -> Float:
+        """(n,) seconds from ``as_of`` to the completion; NaN where none is told."""
+        if "closed_us" not in self.rows.columns:
+            return np.full(len(self), np.nan)
+        closed_s = ((self.rows["closed_us"] - self.rows["as_of_us"]) / 1e6).cast(pl.Float64).to_numpy()
+        return np.where(np.isfinite(self.arrival_s), closed_s, np.nan)
+
+    @property
     def clusters(self) -> NDArray[np.str_]:
         """(n,) what fails together: the service day, or a rider or trip where a set has no calendar."""
         return self.rows["cluster"].to_numpy().astype(str)
@@ -91,7 +99,11 @@ def outcomes(ordered: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     closed = (
         events.filter(pl.col("kind").is_in(["completed", "failed", "skipped"]))
         .group_by("stop_id")
-        .agg(closed=pl.col("kind").first(), closed_known_us=pl.col("received_at").first())
+        .agg(
+            closed=pl.col("kind").first(),
+            closed_us=pl.col("occurred_at").first(),
+            closed_known_us=pl.col("received_at").first(),
+        )
     )
     first_plan = (
         ordered["stops"]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import NoTrainingRowsError
 from training.baselines import Lookup, PlainLightGBM, plan_s
-from training.calibration import replay_online
 from training.curves import late_curve, promise_curve, route_fan, width_curve
 from training.dataset import Dataset
 from training.forecaster import DeliveryForecaster
@@ -27,6 +26,7 @@ from training.metrics import (
     point_figures,
     window_figures,
 )
+from training.online import replay_online
 from training.quantiles import QUANTILE_LEVELS, QuantileForecast
 from training.slices import figures_by_slice, groups, novelty
 

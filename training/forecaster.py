@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,17 @@ from numpy.typing import NDArray
 
 from data_contracts import __version__
 from data_contracts.errors import ModelError, NoTrainingRowsError
-from features.vectors import FEATURE_NAMES, FEEDS, Vectors, feature_set_hash
+from features.vectors import FEATURE_NAMES, Vectors, feature_set_hash
 from training.boosters import OBJECTIVES, BoosterSettings, Predictor, Target, fit, run_side_by_side
-from training.calibration import Calibrator, Raw, ZoneSpread
+from training.calibration import Calibrator, Raw
 from training.dataset import Dataset
-from training.quantiles import GRID, QuantileForecast
+from training.delivery import DeliveryForecast
+from training.doors import DOOR, Doors, fit_doors
+from training.online import OnlineCalibrator
+from training.quantiles import GRID
 from training.reasons import Reason, explain
+from training.situations import Situations, with_dropout
+from training.spread import ZoneSpread
 
 Float = NDArray[np.float64]
 FOLDS = 4
@@ -34,17 +39,17 @@ PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
 WORTH_A_SHARE = 0.995
 GOLDEN_ROWS = 16
 MANIFEST = "forecaster.json"
-FRESH_S = {"telemetry": 300.0, "traffic": 900.0, "weather": 10_800.0, "depot": 3_600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryForecaster:
-    """Arrival of remaining stops as a calibrated distribution.
+    """Arrival and completion of remaining stops as calibrated distributions.
 
     version : the name of the folder that it was loaded from, else what it was given in training
-    known_feeds : the feeds that training rows had; a feed outside it is not missed
+    situations : what training had, and the spread where some of it is missing
     target : in what the boosters speak
     zone_spread : by how much each zone's spread differs from what they say
+    doors : from arrivals to completions; None where training rows did not tell completions
     """
 
     name: str
@@ -52,38 +57,55 @@ class DeliveryForecaster:
     predictors: dict[str, Predictor]
     calibrator: Calibrator
     reference: NDArray[np.float32]
-    known_feeds: tuple[str, ...]
+    situations: Situations
     feature_set_hash: str
     target: Target = Target.SECONDS
     zone_spread: ZoneSpread = field(default_factory=ZoneSpread)
+    doors: Doors | None = None
+
+    @property
+    def known_feeds(self) -> tuple[str, ...]:
+        """The feeds that training rows had; a feed outside it is not missed."""
+        return self.situations.feeds
 
     def raw(self, vectors: Vectors) -> Raw:
-        """The boosters' own words with each zone's spread, before calibration."""
-        said = {name: predictor.predict(vectors.matrix) for name, predictor in self.predictors.items()}
-        raw = Raw.of(*(self.target.arrival_s(name, said[name], vectors.base_s) for name in OBJECTIVES))
-        return self.zone_spread.apply(raw, vectors.zone_ids)
+        """The boosters' own words with the spread of each situation and zone, before calibration."""
+        return self._raw(self.situations.seen(vectors))
 
-    def forecast(self, vectors: Vectors, shift: Float | None = None) -> QuantileForecast:
-        """Calibrated distribution of the arrival of each row."""
-        return self.calibrator.forecast(self.raw(vectors), shift)
+    def _raw(self, seen: Vectors) -> Raw:
+        said = {name: predictor.predict(seen.matrix) for name, predictor in self.predictors.items()}
+        raw = Raw.of(*(self.target.arrival_s(name, said[name], seen.base_s) for name in OBJECTIVES))
+        raw = self.situations.apply(raw, self.situations.codes(seen))
+        return self.zone_spread.apply(raw, seen.zone_ids)
+
+    def forecast(self, vectors: Vectors, live: OnlineCalibrator | None = None) -> DeliveryForecast:
+        """Calibrated distributions of each row, moved by what has been learned since training."""
+        seen, shift = self.situations.seen(vectors), None if live is None else live.shift
+        raw = self._raw(seen)
+        arrival = self.calibrator.forecast(raw, shift)
+        completion = arrival
+        if self.doors is not None:
+            completion = self.doors.completion(arrival, raw, seen.matrix, shift)
+        return DeliveryForecast(arrival.grid_s, arrival.mean_s, completion, raw, vectors.zone_ids)
 
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[Reason]]:
         """Why some rows are late, dearest cause first."""
-        chosen = vectors.take(np.asarray(rows, np.int64))
+        chosen = self.situations.seen(vectors.take(np.asarray(rows, np.int64)))
         return explain(_Median(self.predictors["median"], self.target, chosen.base_s), chosen, self.reference)
 
     def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
         """Feeds that are dead or stale for each row, among those that training had."""
-        stale = {
-            feed: ~(np.nan_to_num(vectors.ages_s[feed], nan=np.inf) <= FRESH_S[feed])
-            for feed in self.known_feeds
-        }
-        return [[feed for feed in self.known_feeds if stale[feed][row]] for row in range(len(vectors))]
+        return named(self.situations.missing(vectors), len(vectors))
+
+    def unfamiliar(self, vectors: Vectors) -> list[list[str]]:
+        """What is new to the fleet in each row, ``zone`` or ``courier``: its window is wide for that."""
+        return named(self.situations.new(vectors), len(vectors))
 
     def save(self, folder: Path, golden: Vectors) -> None:
         """Write boosters and manifest; a few golden rows go with them."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, predictor in self.predictors.items():
+        boosters = self.predictors | ({DOOR: self.doors.predictor} if self.doors else {})
+        for name, predictor in boosters.items():
             (folder / f"{name}.txt").write_text(predictor.text)
         some = golden.take(np.arange(min(GOLDEN_ROWS, len(golden))))
         manifest = {
@@ -91,18 +113,20 @@ class DeliveryForecaster:
             "code_version": __version__,
             "feature_set_hash": self.feature_set_hash,
             "feature_names": FEATURE_NAMES,
-            "known_feeds": self.known_feeds,
+            "situations": asdict(self.situations),
             "target": self.target,
-            "boosters": {name: _digest(predictor.text) for name, predictor in self.predictors.items()},
+            "boosters": {name: _digest(predictor.text) for name, predictor in boosters.items()},
             "grid": GRID.tolist(),
             "shapes": self.calibrator.shapes.tolist(),
             "zone_spread": self.zone_spread.factors,
+            "doors": self.doors.to_json() if self.doors else None,
             "reference": _numbers(self.reference),
             "golden": {
                 "matrix": [_numbers(row) for row in some.matrix],
                 "base_s": some.base_s.tolist(),
                 "zone_ids": some.zone_ids,
-                "grid_s": self.forecast(some).grid_s.tolist(),
+                "ages_s": {feed: _numbers(age) for feed, age in some.ages_s.items()},
+                "grid_s": _grids(self.forecast(some)),
             },
         }
         (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -131,21 +155,21 @@ class DeliveryForecaster:
                     next_step="train again with this version",
                 )
             predictors = {name: _predictor(folder, name, manifest["boosters"]) for name in OBJECTIVES}
+            doors = manifest["doors"]
             forecaster = cls(
                 manifest["name"],
                 folder.name,
                 predictors,
                 Calibrator(np.array(manifest["shapes"])),
                 _floats(manifest["reference"]),
-                tuple(manifest["known_feeds"]),
+                Situations.load(**manifest["situations"]),
                 manifest["feature_set_hash"],
                 Target(manifest["target"]),
-                ZoneSpread(
-                    {zone_id: (low, high) for zone_id, (low, high) in manifest["zone_spread"].items()}
-                ),
+                ZoneSpread.load(manifest["zone_spread"]),
+                Doors.load(_predictor(folder, DOOR, manifest["boosters"]), doors) if doors else None,
             )
             golden = manifest["golden"]
-            again = forecaster.forecast(_golden_vectors(golden)).grid_s
+            again = _grids(forecaster.forecast(_golden_vectors(golden)))
         except ModelError:
             raise
         except Exception as error:
@@ -154,7 +178,7 @@ class DeliveryForecaster:
                 where=str(folder),
                 next_step="export it again or roll back",
             ) from error
-        if not np.array_equal(again, np.array(golden["grid_s"]).reshape(again.shape)):
+        if again != golden["grid_s"]:
             raise ModelError(
                 "golden rows come out differently", where=str(folder), next_step="export it again"
             )
@@ -170,6 +194,9 @@ def train(
     """
     settings = settings or BoosterSettings()
     rows = rows.where(np.isfinite(rows.arrival_s))
+    situations = Situations.of(rows.vectors)
+    told = replace(rows, vectors=situations.seen(rows.vectors))
+    rows, natural = with_dropout(told, situations, settings.seed), len(rows)
     if len(np.unique(rows.clusters)) < 2:
         raise NoTrainingRowsError(
             "training rows are of one service day, calibration needs days that the boosters did not see",
@@ -191,19 +218,23 @@ def train(
         held_out_s[booster, fold == k] = _held_out_s(spread[booster], text, rows, fold == k, target)
     low_s, median_s, high_s = held_out_s
     plain = Raw.of(low_s, median_s, high_s, mean_s=median_s)
-    zone_spread = ZoneSpread.fit(plain, rows.arrival_s, rows.vectors.zone_ids)
-    out_of_fold = zone_spread.apply(plain, rows.vectors.zone_ids)
+    codes = situations.codes(rows.vectors)
+    situations = situations.fit(plain, rows.arrival_s, codes)
+    plain = situations.apply(plain, codes).take(np.arange(natural))
+    zone_spread = ZoneSpread.fit(plain, told.arrival_s, told.vectors.zone_ids)
+    out_of_fold = zone_spread.apply(plain, told.vectors.zone_ids)
     predictors = dict(zip(OBJECTIVES, map(Predictor, texts[FOLDS * len(spread) :]), strict=True))
     forecaster = DeliveryForecaster(
         name,
         version,
         predictors,
-        Calibrator.fit(out_of_fold, rows.arrival_s),
-        _reference(rows.vectors.matrix),
-        tuple(feed for feed in FEEDS if np.isfinite(rows.vectors.ages_s[feed]).mean() > 0.2),
+        Calibrator.fit(out_of_fold, told.arrival_s),
+        _reference(told.vectors.matrix),
+        situations,
         feature_set_hash(),
         target,
         zone_spread,
+        fit_doors(told, fold[:natural], out_of_fold, settings),
     )
     return forecaster, out_of_fold
 
@@ -261,6 +292,16 @@ def day_folds(days: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
     return day % folds
 
 
+def _grids(forecast: DeliveryForecast) -> list[list[list[float]]]:
+    """Every quantile of arrival and completion."""
+    return [forecast.grid_s.tolist(), forecast.completion.grid_s.tolist()]
+
+
+def named(struck: Mapping[str, NDArray[np.bool_]], n: int) -> list[list[str]]:
+    """Names that hold for each of n rows."""
+    return [[name for name, rows in struck.items() if rows[row]] for row in range(n)]
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -283,7 +324,7 @@ def _reference(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     return reference
 
 
-def _numbers(values: NDArray[np.float32]) -> list[float | None]:
+def _numbers(values: NDArray[np.floating[Any]]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
@@ -295,4 +336,5 @@ def _golden_vectors(golden: dict[str, Any]) -> Vectors:
     matrix = np.stack([_floats(row) for row in golden["matrix"]])
     n = len(matrix)
     base_s = np.array(golden["base_s"])
-    return Vectors([""] * n, [None] * n, np.zeros(n, np.int64), matrix, base_s, {}, golden["zone_ids"])
+    ages_s = {feed: _floats(age).astype(np.float64) for feed, age in golden["ages_s"].items()}
+    return Vectors([""] * n, [None] * n, np.zeros(n, np.int64), matrix, base_s, ages_s, golden["zone_ids"])

@@ -145,7 +145,7 @@ def test_feed_that_is_dead_or_stale_is_missed_if_training_had_it():
     rows = make_dataset(300)
     rows.vectors.ages_s["weather"][:] = np.nan
     vectors = make_vectors(4)
-    vectors.ages_s["traffic"][:] = [60.0, 900.0, 901.0, np.nan]
+    vectors.ages_s["traffic"][:] = [60.0, 1800.0, 1801.0, np.nan]
     vectors.ages_s["weather"][:] = np.nan
     vectors.ages_s["telemetry"][3] = 301.0
     assert trained(rows).missing_feeds(vectors) == [[], [], ["traffic"], ["telemetry", "traffic"]]
@@ -256,7 +256,7 @@ def test_other_feature_set_is_refused(folder: Path):
 
 def test_changed_golden_row_is_refused(folder: Path):
     def change(manifest: dict[str, Any]) -> None:
-        manifest["golden"]["grid_s"][3][7] += 0.001
+        manifest["golden"]["grid_s"][0][3][7] += 0.001
 
     edit(folder, change)
     assert "golden rows" in refusal(folder)

@@ -14,6 +14,7 @@ from data_contracts.record import Record
 from data_contracts.workspace import Workspace
 from features.backfill import backfill, write_versions
 from features.feast_repo import apply, open_store
+from features.feeds import FEED_VIEWS, darkened
 from features.live import LiveFeatures, ProgressLog
 from features.moment import FEATURES
 from features.online import OnlineReader, OnlineRows, OnlineWriter
@@ -26,7 +27,7 @@ from features.vectors import (
     feature_set_hash,
     look_up,
 )
-from features.views import View
+from features.views import LOOKUPS, View
 from tests.builders import Told, at, city_history, every_record, make_stop
 from training.dataset import Dataset, build, instants
 from training.instants import Instants
@@ -304,3 +305,25 @@ def test_every_feature_has_a_meaning_a_unit_and_bounds():
 
 def test_feature_set_hash_is_a_short_word():
     assert len(feature_set_hash()) == 16 and feature_set_hash() == feature_set_hash()
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_columns_that_go_dark_are_those_that_a_dead_feed_leaves_empty(feed: str):
+    ordered = city_history(1)
+    features = LiveFeatures()
+    noon_us = int(ordered["stop_events"]["received_at"].median())
+    features.advance([record for record in every_record(ordered) if record.received_us <= noon_us])
+    itinerary = features.book.itinerary(features.book.route_ids(), noon_us)
+    found = look_up(itinerary, features.read, noon_us)
+    aliases = tuple(f"{lookup.alias}__" for lookup in LOOKUPS if lookup.view in FEED_VIEWS[feed])
+    silent = {
+        name: np.full_like(values, np.nan) if name.startswith(aliases) else values
+        for name, values in found.items()
+    }
+    whole, dead = combine(itinerary, found), combine(itinerary, silent)
+    dark = darkened(whole, {feed: np.ones(len(whole), np.bool_)})
+    assert np.array_equal(dark.matrix, dead.matrix, equal_nan=True)
+    assert np.array_equal(dark.base_s, dead.base_s)
+    assert np.isnan(dark.ages_s[feed]).all()
+    assert not np.array_equal(whole.matrix, dark.matrix, equal_nan=True)
+    assert darkened(whole, {feed: np.zeros(len(whole), np.bool_)}) is whole
