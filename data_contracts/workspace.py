@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+#: The environment's name for the folder of a workspace.
+WORKSPACE_VARIABLE = "PUNCTUAL_WORKSPACE"
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -68,6 +71,11 @@ class Workspace:
     def keys(self) -> Path:
         """Hashes of the API keys that open this workspace."""
         return self.root / "keys.json"
+
+    @property
+    def run(self) -> Path:
+        """What counts only while a service runs; may be removed while none does."""
+        return self.root / "run"
 
     @property
     def reports(self) -> Path:

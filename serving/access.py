@@ -6,9 +6,11 @@ from another site's page in a browser is refused. From the first key on, every c
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from ipaddress import ip_address
 
+import structlog
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,7 +19,13 @@ from serving import keys
 from serving.key_file import KeyRing
 from serving.keys import LOCAL, Caller, Refusal
 from serving.problems import ProblemError
+from serving.rates import Rates
+from serving.settings import Limits
 
+log = structlog.get_logger(__name__)
+
+#: Where requests with a wrong key are counted, all together; slots of keys begin with 1.
+REFUSED_SLOT = 0
 _BEARER = b"bearer "
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -33,12 +41,14 @@ def caller_of(connection: HTTPConnection) -> Caller:
 class Access:
     """Lets a request in as somebody, or raises a problem that says why not."""
 
-    def __init__(self, ring: KeyRing) -> None:
-        self.ring = ring
+    def __init__(self, ring: KeyRing, rates: Rates, limits: Limits) -> None:
+        self.ring, self._rates, self._limits = ring, rates, limits
 
     def admit(self, scope: Scope, needed: keys.Scope) -> Caller:
         """The caller of a request, who has the scope that is needed."""
         caller = self._identify(scope)
+        if caller is not LOCAL:
+            self._take(caller.slot, caller.requests_per_s or self._limits.requests_per_s, caller.name)
         if needed not in caller.scopes:
             held = ", ".join(sorted(caller.scopes))
             detail = f"this call needs the scope {needed}; the key {caller.name!r} has {held}"
@@ -53,8 +63,17 @@ class Access:
         except WorkspaceError as error:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "keys-unreadable", error.what) from None
         if isinstance(found, Refusal):
+            self._take(REFUSED_SLOT, self._limits.refused_keys_per_s, "callers without a good key")
+            log.info("key_refused", reason=found.name, path=scope["path"])
             raise _unauthorized("key-refused", f"{found}; see `punctual keys list`")
         return found
+
+    def _take(self, slot: int, per_s: float, who: str) -> None:
+        wait_s = self._rates.wait_s(slot, per_s)
+        if wait_s:
+            detail = f"{who}: more than {per_s:g} requests a second; go on in {wait_s:.1f} s"
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", detail, headers)
 
 
 class Guard:

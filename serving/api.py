@@ -22,6 +22,7 @@ from data_contracts.events import WIRE_EVENTS
 from data_contracts.workspace import Workspace
 from serving import wire
 from serving.access import Access, caller_of
+from serving.body import body_of
 from serving.calls import READ_CALLS
 from serving.endpoint import Body, Endpoint, routes_of, schema_of
 from serving.figures import FIGURE_CALLS
@@ -32,6 +33,7 @@ from serving.log import Clock, Verdict
 from serving.models import Load, load_forecaster
 from serving.openapi import document_routes
 from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem, unprocessable
+from serving.rates import Rates
 from serving.responses import JSON
 from serving.runtime import Runtime, open_runtime, serving
 from serving.settings import ServiceSettings
@@ -64,7 +66,9 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
         },
         lifespan=lifespan,
     )
-    app.state.access = Access(KeyRing(workspace.keys, wall_now_us))
+    app.state.access = Access(
+        KeyRing(workspace.keys, wall_now_us), Rates(workspace.run / "rates"), settings.limits
+    )
     return app
 
 
@@ -77,7 +81,7 @@ async def post_events(request: Request) -> Response:
             "with clock = 'log' events say themselves when they were received, which needs the scope admin"
         )
         raise ProblemError(HTTPStatus.FORBIDDEN, "scope-missing", detail)
-    body = await _body(request, limits.body_bytes)
+    body = await body_of(request, limits.body_bytes)
     verdicts = await run_in_threadpool(_ingest, runtime, body, request.headers.get("content-type", ""))
     counts = Counter(verdict["verdict"] for verdict in verdicts)
     if counts[REJECTED] == len(verdicts):
@@ -96,7 +100,7 @@ async def post_eta(request: Request) -> Response:
     """Score now: stops by id, a route by id, or a route that the caller brings along."""
     runtime: Runtime = request.app.state.runtime
     limits = runtime.settings.limits
-    asked = _eta_request(await _body(request, limits.body_bytes), limits.stops)
+    asked = _eta_request(await body_of(request, limits.body_bytes), limits.stops)
     return JSON(await run_in_threadpool(_score, runtime, asked))
 
 
@@ -163,18 +167,6 @@ def _first_fault(error: ValidationError) -> str:
     return f"{where}: {told}" if where else told
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The body, read no further than the limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            detail = f"the body is larger than {limit} bytes; send smaller batches"
-            raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", detail)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 _EVENT = {"oneOf": [schema_of(model) for model in WIRE_EVENTS.values()]}
 _EVENTS = {"anyOf": [_EVENT, {"type": "array", "items": _EVENT, "minItems": 1}]}
 _LINES = {"type": "string", "description": "One event a line."}
@@ -190,7 +182,7 @@ WRITE_CALLS = (
         status=202,
         meaning="On disk; a verdict for each row.",
         answer=wire.IngestAnswer,
-        refusals=(400, 413, 422, 503),
+        refusals=(400, 408, 413, 415, 422, 503),
         models=tuple(WIRE_EVENTS.values()),
     ),
     Endpoint(
@@ -203,7 +195,7 @@ WRITE_CALLS = (
         body=Body(content={"application/json": wire.EtaRequest}),
         meaning="A forecast or an error for each stop.",
         answer=wire.EtaAnswer,
-        refusals=(400, 404, 409, 413, 422, 503),
+        refusals=(400, 404, 408, 409, 413, 415, 422, 503),
     ),
 )
 #: Every call of the API, in the order in which the document tells them.

@@ -33,7 +33,7 @@ LIMIT: Described = {
     "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
 }
 #: What any call with a scope may answer beside its own refusals.
-GUARDED = (401, 403)
+GUARDED = (401, 403, 429)
 _IN_PATH = re.compile(r"{(\w+)(?::\w+)?}")
 
 

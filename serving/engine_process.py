@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from features.live import LiveFeatures
 from features.online import OnlineWriter
 from serving.engine import Engine
 from serving.log import Clock, EventLog, NewEvent
+from serving.logs import configure_logging
 from serving.models import ChampionWatcher, ModelShelf
 from serving.ops import OpsStore
 from serving.seed import open_log, seed
@@ -87,21 +87,6 @@ def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) 
             stop.wait(IDLE_S)
     online.close()
     log.info("engine_stopped", seq=engine.checkpoint.seq)
-
-
-def configure_logging() -> None:
-    """One JSON object a line on standard error."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def stop_with_parent(stop: threading.Event) -> None:

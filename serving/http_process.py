@@ -8,7 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
+from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.engine_process import stop_with_parent
+from serving.settings import load_settings
 
 SERVICE = "serving.service:PunctualService"
 
@@ -31,7 +33,14 @@ def main(arguments: list[str]) -> None:
     host, port = arguments
     end_with_parent()
     root = str(Path(__file__).resolve().parent.parent)
-    cli(["serve", SERVICE, "--host", host, "--port", port, "--working-dir", root])
+    cli(["serve", SERVICE, "--host", host, "--port", port, "--working-dir", root, *tls_arguments()])
+
+
+def tls_arguments() -> list[str]:
+    """What BentoML is told of the workspace's certificate."""
+    workspace = Workspace(Path(os.environ[WORKSPACE_VARIABLE]))
+    files = load_settings(workspace).tls.paths(workspace)
+    return ["--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1])] if files else []
 
 
 if __name__ == "__main__":

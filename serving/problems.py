@@ -5,10 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from serving.responses import JSON
+
+log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -52,8 +55,9 @@ async def on_http_error(_: Request, error: Exception) -> JSON:
     return JSON(document, status, media_type=PROBLEM_TYPE, headers=dict(error.headers or {}))
 
 
-async def on_failure(_: Request, error: Exception) -> JSON:
+async def on_failure(request: Request, error: Exception) -> JSON:
     """A fault of ours; its text stays in the log."""
+    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return JSON(
         problem(status, "internal", "the service failed on this request"), status, media_type=PROBLEM_TYPE

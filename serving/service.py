@@ -11,13 +11,11 @@ from pathlib import Path
 
 import bentoml
 
-from data_contracts.workspace import Workspace
+from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.api import create_app
-from serving.engine_process import configure_logging
+from serving.logs import configure_logging
 from serving.runtime import Runtime
 from serving.settings import load_settings
-
-WORKSPACE_VARIABLE = "PUNCTUAL_WORKSPACE"
 
 _workspace = Workspace(Path(os.environ.get(WORKSPACE_VARIABLE, "workspace")))
 configure_logging()

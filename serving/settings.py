@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from data_contracts.errors import WorkspaceError
@@ -17,12 +18,42 @@ from serving.rounds import EngineSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one request may ask for."""
+    """What one request may ask for, and how many a key may make (those of a machine's own callers, without keys,
+    are not counted)."""
 
     body_bytes: int = 8 * 1024 * 1024
     events: int = 10_000
     stops: int = 1_000
     rows: int = 1_000
+    requests_per_s: float = 1_000.0
+    refused_keys_per_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise ValueError(f"limits.{each.name} is over 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files of the server's certificate (with its chain) and private key, PEM; both or neither."""
+
+    certificate: str | None = None
+    private_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("tls needs both certificate and private_key")
+
+    @property
+    def is_on(self) -> bool:
+        return self.certificate is not None
+
+    def paths(self, workspace: Workspace) -> tuple[Path, Path] | None:
+        """Certificate and key, relative ones taken from the workspace's folder; None where TLS is off."""
+        if self.certificate is None or self.private_key is None:
+            return None
+        return workspace.root / self.certificate, workspace.root / self.private_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +75,7 @@ class ServiceSettings:
     clock: Clock = Clock.WALL
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
+    tls: Tls = field(default_factory=Tls)
     stream: StreamSettings = field(default_factory=StreamSettings)
     model_poll_s: float = 1.0
 
@@ -71,6 +103,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         clock=Clock(table.pop("clock", Clock.WALL)),
         engine=engine,
         limits=_changed(Limits(), table.pop("limits", {}), "limits"),
+        tls=_changed(Tls(), table.pop("tls", {}), "tls"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -20,9 +21,10 @@ import structlog
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.switches import OFF_SWITCHES
-from data_contracts.workspace import Workspace
+from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.access import is_loopback
 from serving.key_file import read_keys
+from serving.settings import Tls, load_settings
 
 log = structlog.get_logger(__name__)
 
@@ -53,13 +55,14 @@ class Service:
     patience: Patience
     engine: subprocess.Popen[bytes] = field(init=False)
     server: subprocess.Popen[bytes] = field(init=False)
+    tls: Tls = field(default_factory=Tls)
     restarts: int = 0
     _retry_at_s: float = 0.0
 
     @property
     def base_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls.is_on else 'http'}://{host}:{self.port}"
 
     def start(self) -> None:
         self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
@@ -73,7 +76,7 @@ class Service:
                 return
             self.look_after()
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.base_url}/readyz", timeout=2.0).status_code == 200:
+                if self._is_ready():
                     log.info("service_ready", url=self.base_url)
                     return
             time.sleep(self.patience.look_s)
@@ -82,6 +85,10 @@ class Service:
             where=str(self.workspace.root),
             next_step="see its output; is there a champion (models/champion.json)?",
         )
+
+    def _is_ready(self) -> bool:
+        """Ask the server; its certificate is for the outside, and is not checked here, where nothing is told."""
+        return httpx.get(f"{self.base_url}/readyz", timeout=2.0, verify=not self.tls.is_on).status_code == 200
 
     def look_after(self) -> None:
         """Restart an engine that died; a server that died ends the service."""
@@ -131,7 +138,7 @@ class Service:
         root = str(self.workspace.root.resolve())
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         own = {
-            "PUNCTUAL_WORKSPACE": root,
+            WORKSPACE_VARIABLE: root,
             "BENTOML_HOME": str(Path(root) / ".bentoml"),
             "PYTHONPATH": path,
         }
@@ -168,6 +175,21 @@ def refuse_unlocked(workspace: Workspace, host: str) -> None:
         )
 
 
+def checked_tls(workspace: Workspace) -> Tls:
+    """The TLS settings of a workspace, once its certificate and key were found to be a pair."""
+    tls = load_settings(workspace).tls
+    if (files := tls.paths(workspace)) is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password="")
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(
+                f"no certificate with its key, unlocked and in PEM: {error}",
+                where=f"{files[0]}, {files[1]}",
+                next_step="correct [serving.tls]",
+            ) from None
+    return tls
+
+
 @contextmanager
 def running_service(
     workspace: Workspace,
@@ -191,7 +213,7 @@ def running_service(
 def _started(
     workspace: Workspace, host: str, port: int, output: IO[bytes] | None, patience: Patience
 ) -> Iterator[Service]:
-    service = Service(workspace, host, port, output, patience)
+    service = Service(workspace, host, port, output, patience, tls=checked_tls(workspace))
     service.start()
     try:
         yield service

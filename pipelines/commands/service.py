@@ -30,7 +30,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
 ) -> None:
     """Serve a workspace: one engine and the HTTP API, until stopped."""
-    from serving.engine_process import configure_logging
+    from serving.logs import configure_logging
     from serving.supervisor import serve as run
 
     configure_logging()

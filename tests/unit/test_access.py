@@ -21,7 +21,7 @@ from serving.key_file import KeyFile
 from serving.keys import LOCAL, Scope
 from serving.log import Clock
 from serving.responses import JSON
-from serving.settings import ServiceSettings
+from serving.settings import Limits, ServiceSettings
 from serving.supervisor import refuse_unlocked
 from serving.times import wall_now_us
 
@@ -204,3 +204,49 @@ def test_without_keys_a_service_listens_on_its_own_machine_alone(workspace: Work
 def test_what_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "", "localhost.evil.test")))
+
+
+def limited(workspace: Workspace, **limits: float) -> Any:
+    return _client(workspace, ServiceSettings(limits=Limits(**limits)))  # type: ignore[arg-type]
+
+
+def test_who_calls_too_often_is_told_when_to_go_on(workspace: Workspace) -> None:
+    with limited(workspace, requests_per_s=0.5) as client:
+        eager, other = key(workspace, Scope.READ), key(workspace, Scope.READ, name="other")
+        assert ask(client, eager).status_code == 200
+        answer = ask(client, eager)
+        assert refused(answer, 429, "too-many-requests").startswith("k: more than 0.5 requests")
+        assert 1 <= int(answer.headers["retry-after"]) <= 2
+        assert ask(client, other).status_code == 200
+
+
+def test_a_key_may_have_a_rate_of_its_own(workspace: Workspace) -> None:
+    with limited(workspace, requests_per_s=0.1) as client:
+        _, text = KeyFile(workspace.keys).create(
+            "fast", frozenset({Scope.READ}), wall_now_us(), requests_per_s=1000.0
+        )
+        headers = {"authorization": f"Bearer {text}"}
+        assert [ask(client, headers).status_code for _ in range(5)] == [200] * 5
+
+
+def test_guessing_keys_is_slowed_down_and_disturbs_nobody(workspace: Workspace, tmp_path: Path) -> None:
+    with limited(workspace, refused_keys_per_s=1.0) as client:
+        good, wrong = key(workspace, Scope.READ), key(Workspace(tmp_path / "other"), Scope.READ)
+        assert [ask(client, wrong).status_code for _ in range(4)] == [401, 401, 429, 429]
+        assert ask(client, good).status_code == 200
+
+
+def test_calls_of_this_machine_without_keys_are_not_counted(workspace: Workspace) -> None:
+    with limited(workspace, requests_per_s=0.1) as client:
+        assert [ask(client, {}).status_code for _ in range(5)] == [200] * 5
+
+
+def test_a_packed_body_is_refused(client: Client) -> None:
+    packed = {"content-encoding": "gzip"}
+    assert refused(client.request("POST", "/v1/events", content=b"x", headers=packed), 415, "packed-body")
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread(client: Client) -> None:
+    large = {"content-length": str(10**12)}
+    answer = client.request("POST", "/v1/events", content=b"", headers=large)
+    assert refused(answer, 413, "body-too-large")
