@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from data_contracts.errors import SourceError
 from data_contracts.tables import TABLES
@@ -29,7 +30,7 @@ from pipelines.sources.source import History, Loaded, Source
 from training.boosters import BoosterSettings
 from training.dataset import Dataset, build, instants
 from training.evaluation import Split, evaluate, split
-from training.forecaster import train
+from training.forecaster import DeliveryForecaster, train
 
 Say = Callable[[str], None]
 Tables = dict[str, pa.Table]
@@ -39,19 +40,25 @@ FOLDS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backtest:
-    """The figures of a backtest, and what landed of its files."""
+    """The figures of a backtest, what they were made of, and what landed of its files."""
 
     figures: dict[str, Any]
+    rows: Split
+    forecaster: DeliveryForecaster
     landed: tuple[LandReport, ...]
 
 
 @dataclass(slots=True)
 class _Chain:
-    """Contracts, features and point-in-time rows in one folder; ``landed`` collects what became of the rows."""
+    """Contracts, features and point-in-time rows in one folder; ``landed`` collects what became of the rows.
+
+    per_route : at how many instants a route is looked at; all of them if None
+    """
 
     source: Source
     folder: Path
     say: Say
+    per_route: int | None = None
     landed: list[LandReport] = field(default_factory=list)
 
     def rows(self, name: str, batches: Mapping[str, Tables]) -> Dataset:
@@ -61,7 +68,7 @@ class _Chain:
         self.landed += [land(workspace, tables, batch) for batch, tables in batches.items() if tables]
         ordered = landed_history(workspace)
         build_features(workspace, ordered, self.say)
-        asked = instants(ordered, self.source.instants, seed=SEED)
+        asked = instants(ordered, self.source.instants, seed=SEED, per_route=self.per_route)
         store = feast_repo.open_store(workspace)
         return build(store, ordered, asked, self.say, cluster=self.source.cluster)
 
@@ -80,31 +87,57 @@ def backtest(
 
     Without a ``folder`` everything is built in a temporary one and removed again.
     """
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="punctual-backtest-") as made:
-            return backtest(
-                source,
-                train_paths,
-                test_paths,
-                weather=weather,
-                folder=Path(made),
-                settings=settings,
-                say=say,
-            )
     tell = say or (lambda _: None)
     tell("reading sources")
     test, past = source.load(test_paths, weather), source.load(train_paths, None)
+    return judge(source, past, test, folder=folder, settings=settings, say=say)
+
+
+def judge(
+    source: Source,
+    past: Loaded,
+    test: Loaded,
+    *,
+    folder: Path | None = None,
+    settings: BoosterSettings | None = None,
+    say: Say | None = None,
+    per_route: int | None = None,
+    keep: Callable[[Dataset], NDArray[np.bool_]] | None = None,
+) -> Backtest:
+    """Train on some tables and judge on others.
+
+    ``keep`` says which rows a published protocol leaves, in training and in the test.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="punctual-backtest-") as made:
+            place = Path(made)
+            return judge(
+                source, past, test, folder=place, settings=settings, say=say, per_route=per_route, keep=keep
+            )
+    tell = say or (lambda _: None)
     _refuse_overlap(past.tables, test.tables)
-    chain = _Chain(source, folder, tell)
+    chain = _Chain(source, folder, tell, per_route)
     parts = _live(chain, past, test) if source.history is History.LIVE else _frozen(chain, past, test)
+    if keep is not None:
+        parts = _kept(parts, keep)
     tell("training")
     forecaster, _ = train(parts.train, name="punctual-eta", version="backtest", settings=settings)
     excluded = test.excluded + Counter({f"train_{reason}": n for reason, n in past.excluded.items()})
     excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
     excluded += _quarantined(chain.landed)
     return Backtest(
-        figures=evaluate(source.name, forecaster, parts, excluded, tell), landed=tuple(chain.landed)
+        figures=evaluate(source.name, forecaster, parts, excluded, tell),
+        rows=parts,
+        forecaster=forecaster,
+        landed=tuple(chain.landed),
     )
+
+
+def _kept(parts: Split, keep: Callable[[Dataset], NDArray[np.bool_]]) -> Split:
+    """What a protocol leaves of a split, with the count of what it does not."""
+    train_kept, test_kept = keep(parts.train), keep(parts.test)
+    left_out = Counter(by_protocol=int((~test_kept).sum()), train_by_protocol=int((~train_kept).sum()))
+    return Split(parts.train.where(train_kept), parts.test.where(test_kept), parts.excluded + left_out)
 
 
 def _live(chain: _Chain, past: Loaded, test: Loaded) -> Split:
@@ -125,8 +158,8 @@ def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:
     folds = _folds(past.tables, "route_id" if undated else chain.source.cluster)
     parts = []
     for fold in range(FOLDS):
-        asked = _of_routes(past.tables, [route for route, at in folds.items() if at == fold])
-        taught = _of_routes(past.tables, [route for route, at in folds.items() if at != fold])
+        asked = of_routes(past.tables, [route for route, at in folds.items() if at == fold])
+        taught = of_routes(past.tables, [route for route, at in folds.items() if at != fold])
         parts.append(_asked(chain, f"fold-{fold}", past.context, taught, asked))
     tested = _asked(chain, "test", past.context, past.tables, test.tables)
     trained = Dataset.concat(parts)
@@ -151,7 +184,7 @@ def _folds(tables: Tables, cluster: str) -> dict[str, int]:
     return dict(draw.select("route_id", "fold").iter_rows())
 
 
-def _of_routes(tables: Tables, routes: Sequence[str]) -> Tables:
+def of_routes(tables: Tables, routes: Sequence[str]) -> Tables:
     """The rows of some routes; tables without routes are kept whole."""
     wanted = pl.Series("route_id", list(routes), pl.String).implode()
     frames = {name: pl.DataFrame(table) for name, table in tables.items()}

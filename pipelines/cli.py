@@ -32,6 +32,7 @@ COMMANDS = (
     models.reconcile,
     models.models,
     models.backtest,
+    models.lade,
     service.serve,
     service.replay,
     service.config,

@@ -27,6 +27,8 @@ MINUTE_US = 60_000_000
 QUARTER_US = 15 * MINUTE_US
 NEVER_US = 2**62
 LONGEST_MIN = 180
+#: Asked about at each arrival, not once in each horizon bin.
+EACH = (Instants.AT_EACH_ARRIVAL, Instants.AT_EACH_STOP)
 #: Upper edges of the horizon bins in minutes; "before departure" comes first and stands apart.
 HORIZON_EDGES_MIN = (15, 30, 60, 120, 240)
 HORIZON_NAMES = ("0-15", "15-30", "30-60", "60-120", "120-240", "over 240")
@@ -158,8 +160,8 @@ def instants(
     bins = edges.search_sorted(pairs["in_min"].fill_null(0.0), side="right")
     names = bins.replace_strict(range(len(HORIZON_NAMES)), HORIZON_NAMES, return_dtype=pl.String)
     pairs = pairs.with_columns(horizon=pl.when(left).then(names).otherwise(pl.lit(BEFORE_DEPARTURE)))
-    if policy is Instants.AT_EACH_ARRIVAL:
-        within = (pl.col("in_min") < LONGEST_MIN).fill_null(True)
+    if policy in EACH:
+        within = (pl.col("in_min") < LONGEST_MIN).fill_null(True) | (policy is Instants.AT_EACH_STOP)
         chosen = pairs.filter(within).select("stop_id", "route_id", "as_of_us", "horizon")
         return chosen.sort("as_of_us", "route_id", "stop_id")
     return (
@@ -177,7 +179,7 @@ def _candidates(
     """Instants at which a route may be asked about: ``route_id``, ``as_of_us``."""
     if policy is Instants.AT_DEPARTURE:
         return departures.select("route_id", as_of_us="departed_us")
-    if policy is Instants.AT_EACH_ARRIVAL:
+    if policy in EACH:
         return known.select("route_id", as_of_us="arrived_known_us").drop_nulls().unique(maintain_order=True)
     return _along_route(ordered, departures, known)
 

@@ -11,3 +11,6 @@ class Instants(StrEnum):
     AT_DEPARTURE = "at_departure"
     ALONG_ROUTE = "along_route"
     AT_EACH_ARRIVAL = "at_each_arrival"
+    """Every later stop that is reached within three hours."""
+    AT_EACH_STOP = "at_each_stop"
+    """Every later stop, however late it is reached."""

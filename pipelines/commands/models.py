@@ -10,6 +10,7 @@ import typer
 
 from data_contracts.workspace import Workspace
 from pipelines.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceOption
+from training.published import Protocol
 
 
 def train(
@@ -131,6 +132,33 @@ def backtest(
         console.print(f"every figure: {json}")
     if report:
         write_report(report, f"Backtest of {source}", done.figures)
+        console.print(f"with plots:   {report}")
+
+
+def lade(
+    paths: Annotated[list[Path], typer.Argument(help="One city's file, as it is published.")],
+    protocol: Annotated[
+        Protocol, typer.Option(help="compat: as published, filtered by the label; honest: nothing filtered.")
+    ] = Protocol.HONEST,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
+) -> None:
+    """LaDe's arrival-time task on a city's file, split by date, by the published protocol or an honest one."""
+    from pipelines.lade import judge_lade
+    from pipelines.terminal import console, steps, table, write_json
+    from training.report import write_report
+
+    with steps(f"lade, {protocol}", 13) as tell:
+        done = judge_lade(paths, protocol, say=tell)
+    console.print(figures_table(f"lade: {done.figures['n']:,} forecasts", done.figures))
+    console.print(
+        table(f"LaDe's figures, {protocol}", ("figure", "value"), list(done.figures["lade"].items()))
+    )
+    if json:
+        write_json(json, done.figures)
+        console.print(f"every figure: {json}")
+    if report:
+        write_report(report, f"LaDe, {protocol}", done.figures)
         console.print(f"with plots:   {report}")
 
 
