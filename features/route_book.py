@@ -69,6 +69,10 @@ class RouteBook:
             )
         return learned
 
+    def all_route_ids(self) -> list[str]:
+        """Every route that is known, over or not."""
+        return list(self._routes)
+
     def route_ids(self) -> list[str]:
         """Routes that still have a stop to reach."""
         return [route_id for route_id, route in self._routes.items() if route.remaining()]

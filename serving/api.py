@@ -30,15 +30,18 @@ from serving.ingest import REJECTED, ingest, rows_of
 from serving.key_file import KeyRing
 from serving.keys import Scope
 from serving.log import Clock, Verdict
+from serving.map_calls import MAP_CALLS
 from serving.models import Load, load_forecaster
 from serving.openapi import document_routes
 from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem, unprocessable
 from serving.rates import Rates
 from serving.responses import JSON
+from serving.route_calls import ROUTE_CALLS
 from serving.runtime import Runtime, open_runtime, serving
 from serving.settings import ServiceSettings
 from serving.stream import STREAM_CALLS
 from serving.times import to_rfc3339, wall_now_us
+from serving.today import TODAY_CALLS
 from serving.wire import EtaRequest
 
 
@@ -199,5 +202,5 @@ WRITE_CALLS = (
     ),
 )
 #: Every call of the API, in the order in which the document tells them.
-ENDPOINTS = (*WRITE_CALLS, *READ_CALLS, *STREAM_CALLS, *FIGURE_CALLS)
+ENDPOINTS = (*WRITE_CALLS, *READ_CALLS, *MAP_CALLS, *ROUTE_CALLS, *TODAY_CALLS, *STREAM_CALLS, *FIGURE_CALLS)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

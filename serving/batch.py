@@ -10,6 +10,7 @@ from features.route_book import RouteBook
 from serving.alerts import Watch
 from serving.cadence import RouteCadence
 from serving.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction
+from serving.picture import PictureWriter, Sightings
 from serving.promises import Promise
 
 
@@ -28,6 +29,7 @@ class Batch:
     watches: dict[tuple[str, str], Watch] = field(default_factory=dict)
     alerts: dict[str, StoredAlert] = field(default_factory=dict)
     outbox: list[OutboxEvent] = field(default_factory=list)
+    sightings: Sightings = field(default_factory=Sightings)
     forgotten_routes: list[str] = field(default_factory=list)
     forget_history_before_us: int | None = None
 
@@ -44,7 +46,7 @@ class Batch:
         self.promises = {stop: row for stop, row in self.promises.items() if row.route_id != route_id}
         self.stop_routes = {stop: route for stop, route in self.stop_routes.items() if route != route_id}
 
-    def write(self, tx: Transaction, book: RouteBook, checkpoint: Checkpoint) -> None:
+    def write(self, tx: Transaction, book: RouteBook, checkpoint: Checkpoint, picture: PictureWriter) -> None:
         """Everything, the checkpoint included."""
         tx.forget_routes(self.forgotten_routes)
         tx.save_feature_state((view, key, body) for (view, key), body in self.feature_state.items())
@@ -60,4 +62,6 @@ class Batch:
         tx.enqueue(self.outbox)
         if self.forget_history_before_us is not None:
             tx.forget_history(self.forget_history_before_us)
+        picture.forget(tx.connection, self.forgotten_routes, self.forget_history_before_us)
+        picture.write(tx.connection, book, self.route_seqs, self.sightings, self.latest.values(), self.outbox)
         tx.save_checkpoint(checkpoint)

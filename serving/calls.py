@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import wire
+from serving.asking import limit_of, runtime_of
 from serving.endpoint import LIMIT, Endpoint
 from serving.forecasts import ModelName
 from serving.keys import Scope
@@ -23,7 +23,7 @@ ALERT_STATES = ("open", "resolved")
 
 def stop_eta(request: Request) -> Response:
     """The latest forecast of a stop."""
-    runtime, stop_id = _runtime(request), request.path_params["stop_id"]
+    runtime, stop_id = runtime_of(request), request.path_params["stop_id"]
     body = runtime.ops.forecast(stop_id)
     if body is None:
         raise _not_scored(runtime, stop_id)
@@ -32,7 +32,7 @@ def stop_eta(request: Request) -> Response:
 
 def stop_history(request: Request) -> Response:
     """How the forecast of a stop moved, the newest first."""
-    runtime, stop_id = _runtime(request), request.path_params["stop_id"]
+    runtime, stop_id = runtime_of(request), request.path_params["stop_id"]
     kept = runtime.ops.history(stop_id, _limit(request))
     if not kept:
         raise _not_scored(runtime, stop_id)
@@ -41,14 +41,14 @@ def stop_history(request: Request) -> Response:
 
 def route_eta(request: Request) -> Response:
     """The latest forecasts of the stops that a route still has to reach."""
-    runtime, route_id = _runtime(request), request.path_params["route_id"]
+    runtime, route_id = runtime_of(request), request.path_params["route_id"]
     remaining = runtime.eta.remaining(route_id)
     return joined("forecasts", runtime.ops.forecasts(remaining), route_id=route_id)
 
 
 def routes(request: Request) -> Response:
     """Live routes."""
-    rows = _runtime(request).ops.route_overview(_limit(request))
+    rows = runtime_of(request).ops.route_overview(_limit(request))
     return JSON(
         {
             "routes": [
@@ -72,13 +72,15 @@ def alerts(request: Request) -> Response:
     state = asked.get("state")
     if state is not None and state not in ALERT_STATES:
         raise unprocessable(f"state: {state!r} is unknown; give one of {', '.join(ALERT_STATES)}")
-    found = _runtime(request).ops.alerts(state, asked.get("stop_id"), asked.get("route_id"), _limit(request))
+    found = runtime_of(request).ops.alerts(
+        state, asked.get("stop_id"), asked.get("route_id"), _limit(request)
+    )
     return joined("alerts", found)
 
 
 def summary(request: Request) -> Response:
     """Where the log ends, how far the engine is, and what it holds."""
-    runtime = _runtime(request)
+    runtime = runtime_of(request)
     checkpoint, head = runtime.ops.checkpoint(), runtime.log.last()
     model = runtime.champion.model
     return JSON(
@@ -169,17 +171,8 @@ READ_CALLS = (
 )
 
 
-def _runtime(request: Request) -> Runtime:
-    runtime: Any = request.app.state.runtime
-    return runtime
-
-
 def _limit(request: Request) -> int:
-    most = _runtime(request).settings.limits.rows
-    text = request.query_params.get("limit", str(min(DEFAULT_LIMIT, most)))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise unprocessable(f"limit: {text[:20]!r} is not a whole number from 1 to {most}")
-    return int(text)
+    return limit_of(request, runtime_of(request).settings.limits.rows, DEFAULT_LIMIT)
 
 
 def _instant(at_us: int) -> str | None:

@@ -20,6 +20,7 @@ from features.online import Versions
 from features.views import VIEWS
 from serving.batch import Batch
 from serving.ops import OpsStore
+from serving.picture import PictureWriter
 from serving.rounds import EngineSettings, Rounds
 from serving.scoring import Forecaster
 from serving.times import US
@@ -57,6 +58,7 @@ class Engine:
         self._log, self._ops, self._publisher = log, ops, publisher
         self._features, self._load_model, self._settings = features, load_model, settings
         self._rounds = Rounds(features, settings)
+        self._picture = PictureWriter()
         self._model: Forecaster | None = None
         self.checkpoint = ops.checkpoint()
         self._restore()
@@ -74,7 +76,7 @@ class Engine:
         last = records[-1]
         self.checkpoint = replace(self.checkpoint, seq=last.seq, as_of_us=last.received_us)
         with self._ops.transaction() as tx:
-            batch.write(tx, self._features.book, self.checkpoint)
+            batch.write(tx, self._features.book, self.checkpoint, self._picture)
         self._publisher.publish_all(batch.publications)
         return len(records)
 
@@ -96,6 +98,7 @@ class Engine:
         advance = self._features.advance(records)
         batch.add(advance)
         for record, route_ids in zip(records, advance.touched, strict=True):
+            batch.sightings.see(record, route_ids)
             if record.type == MODEL:
                 self._take_model(str(record.body["version"]))
             elif record.type == "promises":

@@ -76,7 +76,7 @@ class Transaction:
     """What the engine may write; visible to others only when it is committed."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = self._connection = connection
         self._sql = statements("ops")
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -151,7 +151,8 @@ class OpsStore:
 
     def __init__(self, path: Path) -> None:
         self._sql = statements("ops")
-        self._connection = connect(path, synchronous="NORMAL", schema=self._sql["schema"])
+        schema = self._sql["schema"] + statements("picture")["schema"]
+        self._connection = connect(path, synchronous="NORMAL", schema=schema)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

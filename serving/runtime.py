@@ -17,6 +17,7 @@ from serving.eta import LiveEta
 from serving.log import Clock, EventLog
 from serving.models import ChampionWatcher, Load, ModelShelf
 from serving.ops import OpsStore
+from serving.picture_reader import PictureReader
 from serving.readings import OpsReader
 from serving.seed import open_log
 from serving.settings import ServiceSettings
@@ -32,6 +33,7 @@ class Runtime:
     settings: ServiceSettings
     log: EventLog
     ops: OpsReader
+    picture: PictureReader
     online: OnlineReader
     champion: ChampionWatcher
     eta: LiveEta
@@ -51,6 +53,7 @@ class Runtime:
     def close(self) -> None:
         self.log.close()
         self.ops.close()
+        self.picture.close()
         self.online.close()
 
 
@@ -67,6 +70,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         settings=settings,
         log=event_log,
         ops=ops,
+        picture=PictureReader(workspace.ops),
         online=online,
         champion=champion,
         eta=LiveEta(ops, online.read, champion, settings.engine.coverage),

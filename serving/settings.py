@@ -25,6 +25,7 @@ class Limits:
     events: int = 10_000
     stops: int = 1_000
     rows: int = 1_000
+    features: int = 100_000
     requests_per_s: float = 1_000.0
     refused_keys_per_s: float = 20.0
 

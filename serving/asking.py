@@ -1,0 +1,51 @@
+"""What a call is asked for: its runtime, and the parameters of its query, each checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from starlette.requests import Request
+
+from serving.picture_reader import Box
+from serving.problems import unprocessable
+from serving.runtime import Runtime
+
+WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
+
+
+def runtime_of(request: Request) -> Runtime:
+    """What the worker holds open."""
+    runtime: Any = request.app.state.runtime
+    return runtime
+
+
+def limit_of(request: Request, most: int, default: int) -> int:
+    """The query's ``limit``: a whole number from 1 to ``most``."""
+    text = request.query_params.get("limit", str(min(default, most)))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise unprocessable(f"limit: {text[:20]!r} is not a whole number from 1 to {most}")
+    return int(text)
+
+
+def one_of(request: Request, name: str, words: Sequence[str], default: str) -> str:
+    """A query parameter that is one of some words."""
+    word = request.query_params.get(name, default)
+    if word not in words:
+        raise unprocessable(f"{name}: {word[:40]!r} is unknown; give one of {', '.join(words)}")
+    return word
+
+
+def box_of(request: Request) -> Box:
+    """The query's ``bbox``, west,south,east,north in degrees; the world where it is left out."""
+    text = request.query_params.get("bbox")
+    if text is None:
+        return WORLD
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise unprocessable(f"bbox: {text[:80]!r} is not west,south,east,north in degrees") from None
+    if not all(map(isfinite, (west, south, east, north))) or west > east or south > north:
+        raise unprocessable(f"bbox: {text[:80]!r} must have west <= east and south <= north")
+    return west, south, east, north
