@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-import orjson
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -33,16 +31,16 @@ from serving.log import Clock, Verdict
 from serving.map_calls import MAP_CALLS
 from serving.models import Load, load_forecaster
 from serving.openapi import document_routes
-from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem, unprocessable
+from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem
 from serving.rates import Rates
 from serving.responses import JSON
 from serving.route_calls import ROUTE_CALLS
 from serving.runtime import Runtime, open_runtime, serving
+from serving.scoring_calls import SCORING_CALLS
 from serving.settings import ServiceSettings
 from serving.stream import STREAM_CALLS
-from serving.times import to_rfc3339, wall_now_us
+from serving.times import wall_now_us
 from serving.today import TODAY_CALLS
-from serving.wire import EtaRequest
 
 
 def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = load_forecaster) -> Starlette:
@@ -99,14 +97,6 @@ async def post_events(request: Request) -> Response:
     return JSON({word: counts[word] for word in words} | {"rows": verdicts}, HTTPStatus.ACCEPTED)
 
 
-async def post_eta(request: Request) -> Response:
-    """Score now: stops by id, a route by id, or a route that the caller brings along."""
-    runtime: Runtime = request.app.state.runtime
-    limits = runtime.settings.limits
-    asked = _eta_request(await body_of(request, limits.body_bytes), limits.stops)
-    return JSON(await run_in_threadpool(_score, runtime, asked))
-
-
 async def unknown_path(request: Request) -> Response:
     """A path of no call, or a call by another method."""
     partial = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
@@ -133,43 +123,6 @@ def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, 
     return ingest(rows_of(body, content_type, runtime.settings.limits.events), runtime.log)
 
 
-def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
-    as_of_us = runtime.now_us()
-    if not as_of_us:
-        detail = "with clock = 'log', time begins with the first event; none was received yet"
-        raise ProblemError(HTTPStatus.CONFLICT, "no-time-yet", detail)
-    if asked.stop_ids is not None:
-        forecasts = runtime.eta.of_stops(asked.stop_ids, as_of_us, asked.reasons)
-    elif asked.route_id is not None:
-        forecasts = runtime.eta.of_route(asked.route_id, as_of_us, asked.reasons)
-    else:
-        route, stops = asked.route or {}, asked.stops or []
-        forecasts = runtime.eta.of_inline(route, stops, asked.events, as_of_us, asked.reasons)
-    return {"as_of": to_rfc3339(as_of_us), "forecasts": forecasts}
-
-
-def _eta_request(body: bytes, most_stops: int) -> EtaRequest:
-    try:
-        asked = EtaRequest.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error}"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
-    except ValidationError as error:
-        raise unprocessable(_first_fault(error)) from None
-    count = len(asked.stop_ids or asked.stops or ())
-    if count > most_stops:
-        detail = f"{count} stops in one request; send at most {most_stops}"
-        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-stops", detail)
-    return asked
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    told = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {told}" if where else told
-
-
 _EVENT = {"oneOf": [schema_of(model) for model in WIRE_EVENTS.values()]}
 _EVENTS = {"anyOf": [_EVENT, {"type": "array", "items": _EVENT, "minItems": 1}]}
 _LINES = {"type": "string", "description": "One event a line."}
@@ -188,19 +141,16 @@ WRITE_CALLS = (
         refusals=(400, 408, 413, 415, 422, 503),
         models=tuple(WIRE_EVENTS.values()),
     ),
-    Endpoint(
-        method="POST",
-        path="/v1/eta",
-        scope=Scope.READ,
-        handle=post_eta,
-        name="score",
-        summary="Score stops now",
-        body=Body(content={"application/json": wire.EtaRequest}),
-        meaning="A forecast or an error for each stop.",
-        answer=wire.EtaAnswer,
-        refusals=(400, 404, 408, 409, 413, 415, 422, 503),
-    ),
 )
 #: Every call of the API, in the order in which the document tells them.
-ENDPOINTS = (*WRITE_CALLS, *READ_CALLS, *MAP_CALLS, *ROUTE_CALLS, *TODAY_CALLS, *STREAM_CALLS, *FIGURE_CALLS)
+ENDPOINTS = (
+    *WRITE_CALLS,
+    *SCORING_CALLS,
+    *READ_CALLS,
+    *MAP_CALLS,
+    *ROUTE_CALLS,
+    *TODAY_CALLS,
+    *STREAM_CALLS,
+    *FIGURE_CALLS,
+)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

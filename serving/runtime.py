@@ -22,6 +22,7 @@ from serving.readings import OpsReader
 from serving.seed import open_log
 from serving.settings import ServiceSettings
 from serving.tail import OutboxTail
+from serving.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Runtime:
     champion: ChampionWatcher
     eta: LiveEta
     tail: OutboxTail
+    turns: Turns
 
     @property
     def is_ready(self) -> bool:
@@ -51,6 +53,7 @@ class Runtime:
         return self.log.now_us()
 
     def close(self) -> None:
+        self.turns.close()
         self.log.close()
         self.ops.close()
         self.picture.close()
@@ -59,7 +62,7 @@ class Runtime:
 
 def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) -> Runtime:
     """Open a workspace to serve from; what the engine has not made yet is made empty."""
-    event_log = open_log(workspace, settings.clock)
+    event_log, limits = open_log(workspace, settings.clock), settings.limits
     OpsStore(workspace.ops).close()
     ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
     champion = ChampionWatcher(workspace, ModelShelf(workspace, load))
@@ -75,6 +78,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         champion=champion,
         eta=LiveEta(ops, online.read, champion, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
+        turns=Turns(most=limits.waiting, most_stops=limits.waiting_stops, patience_s=limits.patience_s),
     )
 
 

@@ -19,12 +19,13 @@ from serving.settings import load_settings
 
 _workspace = Workspace(Path(os.environ.get(WORKSPACE_VARIABLE, "workspace")))
 configure_logging()
-app = create_app(_workspace, load_settings(_workspace))
+_settings = load_settings(_workspace)
+app = create_app(_workspace, _settings)
 
 
 @bentoml.service(
     name="punctual",
-    workers=1,
+    workers=_settings.workers,
     traffic={"timeout": 30},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},

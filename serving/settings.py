@@ -18,8 +18,8 @@ from serving.rounds import EngineSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one request may ask for, and how many a key may make (those of a machine's own callers, without keys,
-    are not counted)."""
+    """What one request may ask for, how many a key may make (those of a machine's own callers, without keys, are
+    not counted), and how many, of how many stops, a worker lets wait for how long to be scored."""
 
     body_bytes: int = 8 * 1024 * 1024
     events: int = 10_000
@@ -28,6 +28,9 @@ class Limits:
     features: int = 100_000
     requests_per_s: float = 1_000.0
     refused_keys_per_s: float = 20.0
+    waiting: int = 64
+    waiting_stops: int = 10_000
+    patience_s: float = 5.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -79,6 +82,11 @@ class ServiceSettings:
     tls: Tls = field(default_factory=Tls)
     stream: StreamSettings = field(default_factory=StreamSettings)
     model_poll_s: float = 1.0
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers = {self.workers}: the API needs at least one")
 
 
 def load_settings(workspace: Workspace) -> ServiceSettings:
@@ -107,6 +115,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
+        workers=int(table.pop("workers", ServiceSettings().workers)),
     )
     if table:
         raise ValueError(f"[serving] does not know {', '.join(sorted(table))}")

@@ -130,7 +130,7 @@ def workspace(crowned: Workspace, tmp_path: Path) -> Workspace:
     """A workspace of its own, with the model that was trained once."""
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "models").symlink_to(crowned.models)
-    (tmp_path / "w" / "punctual.toml").write_text('[serving]\nclock = "log"\n')
+    (tmp_path / "w" / "punctual.toml").write_text('[serving]\nclock = "log"\nworkers = 1\n')
     return Workspace(tmp_path / "w")
 
 
@@ -215,7 +215,7 @@ def test_a_killed_engine_goes_on_where_it_stood(workspace: Workspace, tmp_path: 
 
 
 def test_under_the_wall_clock_the_engine_ticks_by_itself(workspace: Workspace, tmp_path: Path) -> None:
-    workspace.settings.write_text('[serving]\nclock = "wall"\n')
+    workspace.settings.write_text('[serving]\nclock = "wall"\nworkers = 1\n')
     now_us = wall_now_us()
     output = tmp_path / "service.log"
     with speaking_to(workspace, output) as client:

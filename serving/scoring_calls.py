@@ -1,0 +1,86 @@
+"""The call that scores now: stops by id, a route by id, or a route that the caller brings along."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving import wire
+from serving.body import body_of
+from serving.endpoint import Body, Endpoint
+from serving.keys import Scope
+from serving.problems import ProblemError, unprocessable
+from serving.responses import JSON
+from serving.runtime import Runtime
+from serving.times import to_rfc3339
+from serving.wire import EtaRequest
+
+#: What a whole route counts for while nobody has looked how many stops it has left.
+STOPS_OF_A_ROUTE = 60
+
+
+async def post_eta(request: Request) -> Response:
+    """Score now, when the worker has a turn to give."""
+    runtime: Runtime = request.app.state.runtime
+    limits = runtime.settings.limits
+    asked = _asked(await body_of(request, limits.body_bytes), limits.stops)
+    stops = len(asked.stop_ids or asked.stops or ()) or STOPS_OF_A_ROUTE
+    return JSON(await runtime.turns.take(stops, lambda: orjson.dumps(_score(runtime, asked))))
+
+
+def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
+    as_of_us = runtime.now_us()
+    if not as_of_us:
+        detail = "with clock = 'log', time begins with the first event; none was received yet"
+        raise ProblemError(HTTPStatus.CONFLICT, "no-time-yet", detail)
+    if asked.stop_ids is not None:
+        forecasts = runtime.eta.of_stops(asked.stop_ids, as_of_us, asked.reasons)
+    elif asked.route_id is not None:
+        forecasts = runtime.eta.of_route(asked.route_id, as_of_us, asked.reasons)
+    else:
+        route, stops = asked.route or {}, asked.stops or []
+        forecasts = runtime.eta.of_inline(route, stops, asked.events, as_of_us, asked.reasons)
+    return {"as_of": to_rfc3339(as_of_us), "forecasts": forecasts}
+
+
+def _asked(body: bytes, most_stops: int) -> EtaRequest:
+    try:
+        asked = EtaRequest.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
+    except ValidationError as error:
+        raise unprocessable(_first_fault(error)) from None
+    count = len(asked.stop_ids or asked.stops or ())
+    if count > most_stops:
+        detail = f"{count} stops in one request; send at most {most_stops}"
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-stops", detail)
+    return asked
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    told = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {told}" if where else told
+
+
+SCORING_CALLS = (
+    Endpoint(
+        method="POST",
+        path="/v1/eta",
+        scope=Scope.READ,
+        handle=post_eta,
+        name="score",
+        summary="Score stops now",
+        body=Body(content={"application/json": wire.EtaRequest}),
+        meaning="A forecast or an error for each stop.",
+        answer=wire.EtaAnswer,
+        refusals=(400, 404, 408, 409, 413, 415, 422, 503),
+    ),
+)
