@@ -15,32 +15,34 @@ from benchmarks.harness import Benchmark, Work
 from data_contracts.record import Record
 from data_contracts.tables import TABLES
 from features.backfill import Frames, backfill, in_log_order
-from features.live import OBSERVED_TABLES, STRUCTURE, LiveFeatures
+from features.feed_folds import FEEDS
+from features.live import LiveFeatures
+from features.messages import STRUCTURE
 from features.online import OnlineWriter
 
 HISTORY_EVENTS = 1_000_000
 LIVE_EVENTS = 20_000
 RECORDS_A_STEP = 500
 DAY_US = 86_400_000_000
-FOLDED = (*STRUCTURE, *OBSERVED_TABLES)
+FOLDED = (*STRUCTURE, *FEEDS)
 REACH_BACKFILL, REACH_LIVE, LINEAR = 1_000_000, 3_000, 1.5
 
 
 @cache
-def _week() -> dict[str, pl.DataFrame]:
-    """Days of the small reference city in log order: only what is folded."""
+def _week(size: str) -> dict[str, pl.DataFrame]:
+    """Days of the reference city in log order: only what is folded."""
     from pipelines.sources.simulated import generate
 
     gathered: dict[str, list[pl.DataFrame]] = {}
-    for _, tables in generate("small", 7, date(2026, 3, 2), 5):
+    for _, tables in generate(size, 7, date(2026, 3, 2), 5):
         for name in FOLDED:
             gathered.setdefault(name, []).append(pl.DataFrame(pl.from_arrow(tables[name])))
     return in_log_order({name: pl.concat(frames) for name, frames in gathered.items()})
 
 
-def history(events: int) -> dict[str, pl.DataFrame]:
+def history(events: int, size: str = "reference") -> dict[str, pl.DataFrame]:
     """As many events: the same week again and again, each in a town of its own at a time of its own."""
-    week = _week()
+    week = _week(size)
     rows = sum(len(frame) for frame in week.values())
     return {
         name: pl.concat([_moved(name, week[name], town, rows) for town in range(-(-events // rows))])
@@ -83,7 +85,7 @@ def _seconds(frames: Frames) -> float:
 def live_records(events: int) -> list[Record]:
     """The first events of a history as the engine reads them."""
     rows: list[tuple[int, str, dict[str, Any]]] = []
-    for name, frame in history(events).items():
+    for name, frame in history(events, "small").items():
         rows += [(row["seq"], name, row) for row in frame.iter_rows(named=True)]
     rows.sort(key=lambda row: row[0])
     return [Record(seq, row["received_at"], name, row) for seq, name, row in rows[:events]]

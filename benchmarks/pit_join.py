@@ -15,7 +15,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.versions import ENTITIES, SEED, SPAN_US, START_US, random_versions
 from data_contracts.workspace import Workspace
 from features import feast_repo
-from features.backfill import version_table
+from features.version_files import version_table, write_missing_versions
 from features.views import KNOWN, LOOKUPS
 
 ROWS = 1_000_000
@@ -32,7 +32,7 @@ def _prepare(folder: Path) -> tuple[Work, Work]:
     for lookup in JOINED:
         table = version_table(lookup.view, [random_versions(lookup.view, VERSIONS_A_VIEW, rng)])
         pq.write_table(table, workspace.features / f"{lookup.view.name}.parquet")
-    feast_repo.write_missing_versions(workspace)
+    write_missing_versions(workspace.features)
     feast_repo.apply(feast_repo.open_store(workspace))
     return ours(folder), by_hand(folder)
 

@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from data_contracts.workspace import Workspace
+from features.version_files import CREATED, EVENT_TS
 from features.views import KNOWN, LOOKUPS, VIEWS, Lookup, View
 
 if TYPE_CHECKING:
@@ -22,40 +20,9 @@ if TYPE_CHECKING:
 
 PROJECT = "punctual"
 SERVICE = "eta"
-EVENT_TS = "event_timestamp"
-CREATED = "created"
 WRITE_BATCH_ROWS = 10_000
 OURS = "schema_hash"  # the tag that marks a view of this code
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def version_schema(view: View) -> pa.Schema:
-    """The columns of a view's version file; ``created`` is the log sequence as microseconds of an instant."""
-    instant = pa.timestamp("us", tz="UTC")
-    return pa.schema(
-        [
-            pa.field(view.entity, pa.string(), nullable=False),
-            pa.field(EVENT_TS, instant, nullable=False),
-            pa.field(CREATED, instant, nullable=False),
-            pa.field(KNOWN, pa.int64(), nullable=False),
-            *[pa.field(name, pa.float32()) for name in view.field_names],
-        ],
-        metadata={b"punctual.view": view.name.encode(), b"punctual.schema": view.schema_hash.encode()},
-    )
-
-
-def empty_versions(view: View) -> pa.Table:
-    """No version of a view, for a source that a workspace does not have."""
-    return version_schema(view).empty_table()
-
-
-def write_missing_versions(workspace: Workspace) -> None:
-    """Give every view without versions an empty file, so that retrieval answers nulls."""
-    workspace.features.mkdir(parents=True, exist_ok=True)
-    for view in VIEWS:
-        path = workspace.features / f"{view.name}.parquet"
-        if not path.exists():
-            pq.write_table(empty_versions(view), path)
 
 
 def output_names(lookup: Lookup) -> tuple[str, ...]:

@@ -1,25 +1,24 @@
 """History state: integer sums in time buckets, so that one large batch and many small ones give the same.
 
-A backfill is one large batch from empty state, live work many small ones; both run ``RollingSums.advance``.
-Buckets are of the time at which an observation became known, which never runs backwards in a log.
+A backfill is one large batch from empty state, live work many small ones; both run ``RollingSums``.
+Buckets are of the time at which an observation became known, which never runs backwards in a log. Of one key in
+one bucket there is one cell; what a row finds is its own cell so far and the whole cells before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from features.keys import Keys
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
-K = TypeVar("K")
 _NEVER_US = -(2**62)
-#: From so many keys on, a hash table in C is quicker than a dictionary.
-MANY = 2_000
+LARGEST_PLACE = 2**62
 
 
 class Bucketed(NamedTuple):
@@ -31,57 +30,62 @@ class Bucketed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """What each observation found, and what it left.
+class Kept:
+    """``Bucketed`` of many keys: buckets (m,), sums and counts (m, count)."""
 
-    before_sums, before_counts, sums, counts : lists of ``count`` arrays (n,), newest bucket first
-    """
+    buckets: Int
+    sums: Int
+    counts: Int
 
-    before_sums: list[Int]
-    before_counts: list[Int]
-    sums: list[Int]
-    counts: list[Int]
+    def at(self, row: int) -> Bucketed:
+        return Bucketed(
+            int(self.buckets[row]), tuple(self.sums[row].tolist()), tuple(self.counts[row].tolist())
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Timeline:
-    """Carried sums and new observations by key and bucket, with what can be read off them.
+class Fading:
+    """A forgetting mean as each observation found it, and as it left it; (n,) float64 each.
 
-    place : (m,) rises with key and bucket; first_of_key : (m,) where each row's key begins
-    total, tally : (m + 1,) running sums and counts
-    rows : (n,) places of the new observations; in_log_order : (n,) brings them back to it
+    mean : sums in the unit asked for, 0 where there is nothing; weight : the faded count
     """
 
-    place: Int
-    first_of_key: Int
-    total: Int
-    tally: Int
-    rows: Int
-    in_log_order: Int
+    before_mean: Float
+    before_weight: Float
+    mean: Float
+    weight: Float
 
-    def windows(self, count: int, rows: Int) -> Windows:
-        """Sums and counts bucket by bucket, of some rows in their order."""
-        starts = [self._start(rows, back) for back in range(count)]
-        ends = [rows, *starts[:-1]]
 
-        def parts(running: Int, newest: int) -> list[Int]:
-            found = [running[end] - running[start] for start, end in zip(starts, ends, strict=True)]
-            found[0] = running[rows + newest] - running[starts[0]]
-            return found
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Rows by key and then in log order, carried ones first, with the cells that they lie in.
 
-        return Windows(parts(self.total, 0), parts(self.tally, 0), parts(self.total, 1), parts(self.tally, 1))
+    code, bucket, sums, counts : (m,) of each cell
+    cell_of : (n,) where each row lies; value, weight : (n,) what it adds
+    rows : places of the new observations; order : their places in the log
+    """
 
-    def totals(self, count: int) -> tuple[Int, Int]:
-        """Sums and counts over all buckets at once, of every row in log order."""
-        start, end = self._start(self.rows, count - 1), self.rows + 1
-        sums, counts = self.total[end] - self.total[start], self.tally[end] - self.tally[start]
-        return sums[self.in_log_order], counts[self.in_log_order]
+    code: Int
+    bucket: Int
+    sums: Int
+    counts: Int
+    starts: Int
+    cell_of: Int
+    running_sum: Int
+    running_count: Int
+    rows: Int | slice
+    order: Int
 
-    def _start(self, rows: Int, back: int) -> Int:
-        """Where the bucket so many before a row's own begins."""
-        return np.maximum(
-            self.first_of_key[rows], np.searchsorted(self.place, self.place[rows] - back, side="left")
-        )
+    def in_log_order(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the new observations, given by key, in the order of the log."""
+        found = np.empty_like(values)
+        found[self.order] = values
+        return found
+
+    def before(self, back: int, count: int) -> tuple[NDArray[np.bool_], Int]:
+        """Of cells from place ``back`` on: whether the cell so many places before is in reach, and how far."""
+        apart = self.bucket[back:] - self.bucket[:-back]
+        return (self.code[back:] == self.code[:-back]) & (apart < count), apart
 
 
 @dataclass(slots=True)
@@ -90,86 +94,152 @@ class RollingSums:
 
     width_us: int
     count: int
-    state: dict[str, Bucketed] = field(default_factory=dict)
+    state: dict[str, tuple[Kept, int]] = field(default_factory=dict)
 
-    def advance(self, keys: Sequence[str], received_us: Int, values: Int) -> Windows:
-        """Add observations in log order.
+    def known(self, key: str) -> Bucketed | None:
+        """What is remembered of a key."""
+        found = self.state.get(key)
+        return found[0].at(found[1]) if found else None
+
+    def restore(self, key: str, known: Bucketed) -> None:
+        kept = Kept(
+            np.array([known.bucket], np.int64),
+            np.array([known.sums], np.int64),
+            np.array([known.counts], np.int64),
+        )
+        self.state[key] = kept, 0
+
+    def advance_means(
+        self, keys: Keys, received_us: Int, values: Int, half_life: float, unit: float
+    ) -> Fading:
+        """Add observations in log order; a bucket's weight halves every ``half_life`` buckets.
 
         Parameters
         ----------
-        keys : n strings
+        keys : n, each of them known
         received_us : (n,) int64, not falling
         values : (n,) int64
         """
-        codes, uniques = factorize(keys)
-        timeline = self._timeline(codes, uniques, received_us, values)
-        found = timeline.windows(self.count, timeline.rows)
-        order = timeline.in_log_order
-        result = Windows(
-            *([part[order] for part in parts] for parts in (found.before_sums, found.before_counts)),
-            *([part[order] for part in parts] for parts in (found.sums, found.counts)),
+        cells = self._advance(keys, received_us, values)
+        older_sum, older_count = _faded(cells, self.count, half_life)
+        cell, rows = cells.cell_of[cells.rows], cells.rows
+        start = cells.starts[cell]
+        own_sum = cells.running_sum[1:][rows] - cells.running_sum[start]
+        own_count = cells.running_count[1:][rows] - cells.running_count[start]
+        top, bottom = older_sum[cell], older_count[cell]
+        value = cells.running_sum[1:][rows] - cells.running_sum[:-1][rows]
+        parts = (
+            *_mean(top + (own_sum - value), bottom + (own_count - 1), unit),
+            *_mean(top + own_sum, bottom + own_count, unit),
         )
-        self._remember(timeline, codes, uniques, received_us)
-        return result
+        return Fading(*map(cells.in_log_order, parts))
 
-    def advance_totals(
-        self, codes: Int, uniques: list[str], received_us: Int, values: Int
-    ) -> tuple[Int, Int]:
-        """Add observations as ``advance`` does, keys as ``factorize`` gives them; only whole sums and counts.
+    def advance_totals(self, keys: Keys, received_us: Int, values: Int) -> tuple[Int, Int]:
+        """Add observations as ``advance_means`` does.
 
         Returns
         -------
         sums, counts : (n,) int64 over all buckets, the observation itself included
         """
-        timeline = self._timeline(codes, uniques, received_us, values)
-        result = timeline.totals(self.count)
-        self._remember(timeline, codes, uniques, received_us)
-        return result
+        cells = self._advance(keys, received_us, values)
+        first = np.arange(len(cells.code))
+        for back in range(1, self.count):
+            if back >= len(cells.code):
+                break
+            reaches, _ = cells.before(back, self.count)
+            if not reaches.any():
+                break
+            first[back:] -= reaches
+        start = cells.starts[first][cells.cell_of[cells.rows]]
+        sums = cells.running_sum[1:][cells.rows] - cells.running_sum[start]
+        counts = cells.running_count[1:][cells.rows] - cells.running_count[start]
+        return cells.in_log_order(sums), cells.in_log_order(counts)
 
-    def _timeline(self, codes: Int, uniques: Sequence[str], received_us: Int, values: Int) -> _Timeline:
-        n, carried = len(codes), self._carried(uniques)
-        code = np.concatenate([carried[0], codes])
-        bucket = np.concatenate([carried[1], received_us // self.width_us])
-        value = np.concatenate([carried[2], values])
-        weight = np.concatenate([carried[3], np.ones(n, np.int64)])
-        order = np.argsort(code, kind="stable")
-        code, bucket = code[order], bucket[order]
-        lowest = int(bucket.min()) if n else 0
-        span = (int(bucket.max()) - lowest if n else 0) + self.count + 1
-        rows = np.flatnonzero(order >= len(carried[0]))
-        begins = np.flatnonzero(np.diff(code, prepend=-1))
-        return _Timeline(
-            place=code * span + (bucket - lowest),
-            first_of_key=np.repeat(begins, np.diff(begins, append=len(code))),
-            total=np.concatenate([[0], np.cumsum(value[order])]),
-            tally=np.concatenate([[0], np.cumsum(weight[order])]),
-            rows=rows,
-            in_log_order=np.argsort(order[rows], kind="stable"),
-        )
+    def _advance(self, keys: Keys, received_us: Int, values: Int) -> _Cells:
+        cells = _cells(keys, received_us // self.width_us, values, self._carried(keys))
+        self._remember(cells, keys)
+        return cells
 
-    def _carried(self, keys: Sequence[str]) -> tuple[Int, Int, Int, Int]:
+    def _carried(self, keys: Keys) -> Int:
+        """What is remembered of the keys: rows of code, bucket, sum and count, oldest first within a key."""
+        if not self.state:
+            return np.zeros((0, 4), np.int64)
         rows = [
             (code, known.bucket - back, known.sums[back], known.counts[back])
-            for code, key in enumerate(keys)
-            if (known := self.state.get(key)) is not None
+            for code in dict.fromkeys(keys.codes.tolist())
+            if (known := self.known(keys.names[code])) is not None
             for back in range(self.count - 1, -1, -1)
             if known.counts[back]
         ]
-        table = np.array(rows, dtype=np.int64).reshape(-1, 4)
-        return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
+        return np.array(rows, np.int64).reshape(-1, 4)
 
-    def _remember(self, timeline: _Timeline, codes: Int, keys: Sequence[str], received_us: Int) -> None:
-        """Keep the windows of each key's last observation."""
-        if not keys:
+    def _remember(self, cells: _Cells, keys: Keys) -> None:
+        """Keep the cells in reach of each key's last one."""
+        if not len(cells.code):
             return
-        last = np.zeros(len(keys), np.int64)
-        last[codes] = np.arange(len(codes))
-        windows = timeline.windows(self.count, timeline.rows[timeline.in_log_order[last]])
-        buckets = (received_us[last] // self.width_us).tolist()
-        sums = np.stack(windows.sums, axis=1).tolist()
-        counts = np.stack(windows.counts, axis=1).tolist()
-        for key, bucket, key_sums, key_counts in zip(keys, buckets, sums, counts, strict=True):
-            self.state[key] = Bucketed(bucket, tuple(key_sums), tuple(key_counts))
+        last = np.flatnonzero(np.diff(cells.code, append=-1))
+        sums, counts = (np.zeros((len(last), self.count), np.int64) for _ in range(2))
+        for back in range(min(self.count, int(np.diff(last, prepend=-1).max()))):
+            place = np.maximum(last - back, 0)
+            apart = cells.bucket[last] - cells.bucket[place]
+            reaches = np.flatnonzero(
+                (cells.code[place] == cells.code[last]) & (apart < self.count) & (last >= back)
+            )
+            sums[reaches, apart[reaches]] = cells.sums[place[reaches]]
+            counts[reaches, apart[reaches]] = cells.counts[place[reaches]]
+        kept = Kept(cells.bucket[last], sums, counts)
+        names = (keys.names[code] for code in cells.code[last].tolist())
+        self.state.update({name: (kept, row) for row, name in enumerate(names)})
+
+
+def _cells(keys: Keys, buckets: Int, values: Int, carried: Int) -> _Cells:
+    order = keys.order()
+    code, bucket, value = keys.codes[order], buckets[order], values[order]
+    weight, rows, places = np.ones(len(code), np.int64), slice(None), order
+    if len(carried):
+        joined = np.argsort(np.concatenate([carried[:, 0], code]), kind="stable")
+        code = np.concatenate([carried[:, 0], code])[joined]
+        bucket = np.concatenate([carried[:, 1], bucket])[joined]
+        value = np.concatenate([carried[:, 2], value])[joined]
+        weight = np.concatenate([carried[:, 3], weight])[joined]
+        rows = np.flatnonzero(joined >= len(carried))  # type: ignore[assignment]
+    begins = np.ones(len(code), np.bool_)
+    begins[1:] = (code[1:] != code[:-1]) | (bucket[1:] != bucket[:-1])
+    starts = np.flatnonzero(begins)
+    running_sum = np.concatenate([[0], np.cumsum(value)])
+    running_count = np.concatenate([[0], np.cumsum(weight)])
+    ends = np.append(starts[1:], len(code))
+    return _Cells(
+        code=code[starts],
+        bucket=bucket[starts],
+        sums=running_sum[ends] - running_sum[starts],
+        counts=running_count[ends] - running_count[starts],
+        starts=starts,
+        cell_of=np.cumsum(begins) - 1,
+        running_sum=running_sum,
+        running_count=running_count,
+        rows=rows,
+        order=places,
+    )
+
+
+def _faded(cells: _Cells, count: int, half_life: float) -> tuple[Float, Float]:
+    """Faded sum and count of the cells before each one, newest first."""
+    fade = np.array(weights(count, half_life))
+    sums, counts = np.zeros(len(cells.code)), np.zeros(len(cells.code))
+    for back in range(1, min(count, len(cells.code))):
+        reaches, apart = cells.before(back, count)
+        at = np.flatnonzero(reaches)
+        if not len(at):
+            break
+        weight = fade[apart[at]]
+        sums[at + back] += weight * cells.sums[at]
+        counts[at + back] += weight * cells.counts[at]
+    return sums, counts
+
+
+def _mean(top: Float, bottom: Float, unit: float) -> tuple[Float, Float]:
+    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0) * unit, bottom
 
 
 def weights(count: int, half_life: float) -> list[float]:
@@ -177,51 +247,32 @@ def weights(count: int, half_life: float) -> list[float]:
     return [0.5 ** (back / half_life) for back in range(count)]
 
 
-def fading_mean(
-    sums: list[Int], counts: list[Int], fade: Iterable[float], unit: float
-) -> tuple[Float, Float]:
-    """Weighted mean and weight of bucketed sums.
-
-    Returns
-    -------
-    mean : (n,) float64, ``sums * unit`` per observation; 0 where there is none
-    weight : (n,) float64, faded count
-    """
-    top = np.zeros(len(sums[0]))
-    bottom = np.zeros(len(sums[0]))
-    for weight, part, count in zip(fade, sums, counts, strict=True):
-        top += weight * part
-        bottom += weight * count
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0) * unit, bottom
-
-
-def newest(keys: Sequence[str], order_us: Int, latest: dict[str, int]) -> NDArray[np.bool_]:
+def newest(keys: Keys, order_us: Int, latest: dict[str, int]) -> NDArray[np.bool_]:
     """Which rows, in log order, are as new as anything seen of their key; ``latest`` is carried on.
 
     A row that happened before another of the same key that is already known changes nothing.
     """
-    if not len(keys):
-        return np.zeros(0, np.bool_)
-    codes, uniques = factorize(keys)
-    known = np.array([latest.get(key, _NEVER_US) for key in uniques], np.int64)
-    _, rank = np.unique(np.concatenate([order_us, known]), return_inverse=True)
-    row_rank, known_rank = rank[: len(keys)], rank[len(keys) :]
-    order = np.argsort(codes, kind="stable")
-    place = codes[order] * (len(rank) + 1) + row_rank[order]
-    floor = codes[order] * (len(rank) + 1) + known_rank[codes[order]]
     fresh = np.zeros(len(keys), np.bool_)
-    fresh[order] = (place >= np.maximum.accumulate(place)) & (place >= floor)
-    top = known.copy()
-    np.maximum.at(top, codes, order_us)
-    latest.update(zip(uniques, top.tolist(), strict=True))
+    if not len(keys):
+        return fresh
+    used, _ = keys.last_rows()
+    names = [keys.names[code] for code in used.tolist()]
+    known = np.full(len(keys.names), _NEVER_US, np.int64)
+    known[used] = [latest.get(name, _NEVER_US) for name in names] if latest else _NEVER_US
+    order = keys.order()
+    code, happened = keys.codes[order], order_us[order]
+    fresh[order] = happened >= np.maximum(_running_max(code, happened), known[code])
+    np.maximum.at(known, keys.codes, order_us)
+    latest.update(zip(names, known[used].tolist(), strict=True))
     return fresh
 
 
-def factorize(keys: Sequence[K]) -> tuple[Int, list[K]]:
-    """Codes of keys by first appearance, and the keys themselves."""
-    if len(keys) >= MANY and isinstance(keys[0], str) and None not in keys:
-        numbers, uniques = pd.factorize(np.array(keys, object))
-        return numbers.astype(np.int64), uniques.tolist()
-    codes: dict[K, int] = {}
-    numbered = [codes.setdefault(key, len(codes)) for key in keys]
-    return np.array(numbered, np.int64), list(codes)
+def _running_max(code: Int, values: Int) -> Int:
+    """Largest value so far of each key; rows lie by key."""
+    lowest = int(values.min())
+    span = int(values.max()) - lowest + 1
+    if (int(code[-1]) + 1) * span >= LARGEST_PLACE:
+        ranked, rank = np.unique(values, return_inverse=True)
+        return ranked[_running_max(code, rank.astype(np.int64))]
+    base = code * span
+    return np.maximum.accumulate(base + (values - lowest)) - base + lowest

@@ -150,7 +150,7 @@ class ItineraryBuilder:
                     stop.zone_id,
                     here.zone_id,
                     here.site_id,
-                    site_hour_key(here.site_id, int(hour)),
+                    None if here.site_id is None else site_hour_key(here.site_id, int(hour)),
                     link_key(here.zone_id, stop.zone_id),
                     pair_key(here.zone_id, stop.zone_id),
                     pair_hour_key(here.zone_id, stop.zone_id, int(hour)),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-TRAVEL, SERVICE, DEPARTURE = "travel", "service", "departure"
+from typing import NamedTuple
 
 #: A drive is measured against its plan, else against its distance, else against this.
 UNPLANNED_TRAVEL_S = 900.0
@@ -20,19 +18,58 @@ LONGEST_US = 86_400_000_000
 EARTH_RADIUS_M = 6_371_000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """One measured value with every key that it is remembered by.
+class Drive(NamedTuple):
+    """A drive that ended: how long it took against its reference, and everything that it is remembered by."""
 
-    ``value`` is millionths of ln(actual / reference) of a drive, of actual / reference at a door, or microseconds of
-    departure lateness.
-    """
+    seq: int
+    received_us: int
+    left_at_us: int
+    actual_us: int
+    reference_us: int
+    from_zone_id: str
+    zone_id: str
+    area_id: str
+    timezone: str
+    courier_id: str | None
+    route_id: str
+    service_class: str
 
-    kind: str
+    @property
+    def value(self) -> int:
+        """Millionths of ln(actual / reference)."""
+        return log_ratio(self.actual_us, self.reference_us)
+
+
+class Door(NamedTuple):
+    """A visit that ended: how long it took against its reference, and everything that it is remembered by."""
+
+    seq: int
+    received_us: int
+    left_at_us: int
+    actual_us: int
+    reference_us: int
+    site_id: str | None
+    area_id: str
+    timezone: str
+    courier_id: str | None
+    route_id: str
+
+    @property
+    def value(self) -> int:
+        """Millionths of actual / reference."""
+        return ratio(self.actual_us, self.reference_us)
+
+
+class Departure(NamedTuple):
+    """A route that left its depot, and how late: microseconds."""
+
     seq: int
     received_us: int
     value: int
-    keys: dict[str, str]
+    depot_id: str | None
+
+
+Observation = Drive | Door | Departure
 
 
 def log_ratio(actual_us: int, reference_us: int) -> int:
@@ -72,12 +109,12 @@ def pair_key(from_zone_id: str, zone_id: str) -> str:
 
 def link_key(zone_id: str, other_zone_id: str) -> str:
     """Key of two zones in either direction."""
-    return pair_key(*sorted((zone_id, other_zone_id)))
+    return f"{zone_id}|{other_zone_id}" if zone_id <= other_zone_id else f"{other_zone_id}|{zone_id}"
 
 
-def site_hour_key(site_id: str | None, hour: int) -> str | None:
-    """Key of a door at an hour; None where the door is not known."""
-    return None if site_id is None else f"{site_id}|{hour:02d}"
+def site_hour_key(site_id: str, hour: int) -> str:
+    """Key of a door at an hour."""
+    return f"{site_id}|{hour:02d}"
 
 
 def pair_hour_key(from_zone_id: str, zone_id: str, hour: int) -> str:

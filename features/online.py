@@ -14,14 +14,14 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from features.views import View
+from features.keys import Keys
+from features.views import View, microseconds
 
 CREATE = """
 CREATE TABLE IF NOT EXISTS vectors (
@@ -106,6 +106,17 @@ class Versions:
         if len(self.known_us) != expected[0] or len(self.created_us) != expected[0]:
             raise ValueError(f"{self.view.name}: known_us and created_us must have one entry for each id")
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Versions:
+        """Some of the versions, by their rows."""
+        ids = self.ids.take(rows) if isinstance(self.ids, Keys) else [self.ids[row] for row in rows.tolist()]
+        return Versions(
+            view=self.view,
+            ids=ids,
+            values=self.values[rows],
+            known_us=self.known_us[rows],
+            created_us=self.created_us[rows],
+        )
+
 
 def packed_dtype(view: View) -> np.dtype[np.void]:
     """The bytes of one version."""
@@ -172,7 +183,7 @@ def rows_as_of(
     known_us = np.full(n, NOT_KNOWN_US, np.int64)
     status = np.full(n, Status.MISSING, np.int8)
     age_us = as_of_us - stored["event_ts_us"]
-    expired, future = age_us > view.ttl // timedelta(microseconds=1), age_us < 0
+    expired, future = age_us > microseconds(view.ttl), age_us < 0
     usable = ~(expired | future)
     status[at] = np.select([expired, future], [Status.EXPIRED, Status.FUTURE], Status.PRESENT)
     values[at[usable]] = stored["values"][usable]

@@ -13,8 +13,9 @@ import orjson
 from data_contracts.record import Record
 from features.following import follow
 from features.itinerary import Itinerary, ItineraryBuilder
+from features.messages import Message, message
 from features.observations import Observation
-from features.routes import Progress, Route, StopPlan
+from features.routes import Progress, Route, StopEvent, StopPlan
 
 #: Events of one route that are kept for a plan that has not come.
 MOST_WAITING = 1_000
@@ -28,21 +29,24 @@ class RouteBook:
         self._route_of_stop: dict[str, str] = {}
         self._route_of_vehicle: dict[str, str] = {}
 
-    def apply(self, record: Record) -> tuple[tuple[str, ...], list[Observation]]:
+    def apply(self, record: Record) -> tuple[tuple[str, ...], Sequence[Observation]]:
         """Fold one record; give the routes that it touched, its own first, and what it taught."""
-        body = record.body
-        if record.type == "routes":
-            return (body["route_id"],), self._catch_up(self._plan_route(body), record)
-        if record.type == "stops":
-            touched = self._plan_stop(body)
-            return touched, self._catch_up(self._routes[touched[0]], record) if touched else []
-        if record.type == "stop_events":
-            route = self._known(body["route_id"])
-            return (route.route_id,), self._follow_or_wait(route, record)
         if record.type == "pings":
-            followed = self._route_of_vehicle.get(body["vehicle_id"])
-            return (followed,) if followed else (), []
-        return (), []
+            followed = self._route_of_vehicle.get(record.body["vehicle_id"])
+            return (followed,) if followed else (), ()
+        told = message(record)
+        return self.hear(told) if told else ((), ())
+
+    def hear(self, told: Message) -> tuple[tuple[str, ...], Sequence[Observation]]:
+        """Fold one message, as ``apply`` does."""
+        body = told.body
+        if isinstance(body, StopEvent):
+            return (body.route_id,), self._follow_or_wait(self._known(body.route_id), body, told)
+        if isinstance(body, StopPlan):
+            touched = self._plan_stop(body)
+            return touched, self._catch_up(self._routes[touched[0]], told) if touched else ()
+        route = self._plan_route(body)
+        return (body["route_id"],), self._catch_up(route, told) if route else ()
 
     def _known(self, route_id: str) -> Route:
         """A route; one that nothing was planned of yet is kept for what comes before its plan."""
@@ -51,23 +55,21 @@ class RouteBook:
             route = self._routes[route_id] = Route(route_id=route_id, planned=False)
         return route
 
-    def _follow_or_wait(self, route: Route, record: Record) -> list[Observation]:
-        stop_id = record.body.get("stop_id")
+    def _follow_or_wait(self, route: Route, event: StopEvent, told: Message) -> Sequence[Observation]:
+        stop_id = event.stop_id
         if route.planned and (stop_id is None or stop_id in route.stops):
-            return follow(route, record)
+            learned = follow(route, event, told.seq, told.received_us)
+            return (learned,) if learned else ()
         if len(route.waiting) < MOST_WAITING:
-            route.waiting.append(dict(record.body))
-        return []
+            route.waiting.append(event)
+        return ()
 
-    def _catch_up(self, route: Route, record: Record) -> list[Observation]:
+    def _catch_up(self, route: Route, told: Message) -> Sequence[Observation]:
         """Follow events that waited for this record; what they teach is known from now on."""
+        if not route.waiting:
+            return ()
         waiting, route.waiting = route.waiting, []
-        learned: list[Observation] = []
-        for body in waiting:
-            learned += self._follow_or_wait(
-                route, Record(record.seq, record.received_us, "stop_events", body)
-            )
-        return learned
+        return [learned for event in waiting for learned in self._follow_or_wait(route, event, told)]
 
     def all_route_ids(self) -> list[str]:
         """Every route that is known, over or not."""
@@ -110,7 +112,7 @@ class RouteBook:
         self._release_vehicle(route)
 
     def dump(self, route_id: str) -> bytes:
-        return orjson.dumps(self._routes[route_id])
+        return orjson.dumps(self._routes[route_id], default=tuple)
 
     def load(self, route_id: str, body: bytes) -> None:
         raw = orjson.loads(body)
@@ -118,6 +120,7 @@ class RouteBook:
         progress = Progress(**raw.pop("progress"))
         progress.left_position = _pair(progress.left_position)
         raw["origin_position"] = _pair(raw["origin_position"])
+        raw["waiting"] = [StopEvent(*event) for event in raw["waiting"]]
         self._insert(Route(**raw, stops=stops, progress=progress))
 
     def itinerary(
@@ -139,8 +142,12 @@ class RouteBook:
         if self._route_of_vehicle.get(route.vehicle_id or "") == route.route_id:
             del self._route_of_vehicle[route.vehicle_id or ""]
 
-    def _plan_route(self, body: Any) -> Route:
+    def _plan_route(self, body: Mapping[str, Any]) -> Route | None:
+        """Plan a route; None where a newer plan of it is known."""
         known = self._routes.get(body["route_id"])
+        told_us = body.get("occurred_at", 0)
+        if known and known.planned and told_us < known.told_us:
+            return None
         route = Route(
             route_id=body["route_id"],
             area_id=body["area_id"],
@@ -152,6 +159,7 @@ class RouteBook:
             origin_position=_position(body.get("origin_lat"), body.get("origin_lon")),
             planned_departure_us=body.get("planned_departure_at"),
             service_date=body["service_date"],
+            told_us=told_us,
         )
         if known:
             route.stops, route.progress, route.waiting = known.stops, known.progress, known.waiting
@@ -159,34 +167,12 @@ class RouteBook:
         self._insert(route)
         return route
 
-    def _plan_stop(self, body: Any) -> tuple[str, ...]:
+    def _plan_stop(self, plan: StopPlan) -> tuple[str, ...]:
         """Plan a stop; give its route, and the one that it leaves if it is handed over."""
-        known = self.stop(body["stop_id"])
-        if known and known.plan_version >= body["plan_version"]:
+        known = self.stop(plan.stop_id)
+        if known and known.plan_version >= plan.plan_version:
             return ()
-        route = self._known(body["route_id"])
-        plan = StopPlan(
-            stop_id=body["stop_id"],
-            route_id=route.route_id,
-            plan_version=body["plan_version"],
-            sequence=body["sequence"],
-            zone_id=body["zone_id"],
-            lat=body.get("lat"),
-            lon=body.get("lon"),
-            site_id=body.get("site_id"),
-            customer_id=body.get("customer_id"),
-            parcels=body.get("parcels"),
-            product_type=body.get("product_type"),
-            service_level=body.get("service_level"),
-            value=body.get("value"),
-            promised_start_us=body.get("promised_start_at"),
-            promised_end_us=body.get("promised_end_at"),
-            planned_arrival_us=body.get("planned_arrival_at"),
-            planned_travel_s=body.get("planned_travel_s"),
-            planned_distance_m=body.get("planned_distance_m"),
-            planned_service_s=body.get("planned_service_s"),
-            sequenced_us=body.get("occurred_at", 0),
-        )
+        route = self._known(plan.route_id)
         route.stops[plan.stop_id] = plan
         self._route_of_stop[plan.stop_id] = route.route_id
         if known is None or known.route_id == route.route_id:

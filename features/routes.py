@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from features.observations import distance_m, reference_travel_us
 
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
 
 
-@dataclass(slots=True, kw_only=True)
+class StopEvent(NamedTuple):
+    """What was heard of a stop, or of a whole route."""
+
+    route_id: str
+    stop_id: str | None
+    kind: str
+    occurred_us: int
+    sequence: int | None
+
+
+@dataclass(slots=True)
 class StopPlan:
-    """A visit as last planned."""
+    """A visit as last planned; the order of its fields is that of a history's columns."""
 
     stop_id: str
     route_id: str
@@ -66,6 +76,7 @@ class Route:
     """A route: its plan, its stops by id, and its progress.
 
     planned : False while only stops or events of it have been received
+    told_us : when the plan that stands was made
     waiting : events that came before the route or the stop that they speak of
     """
 
@@ -82,7 +93,8 @@ class Route:
     stops: dict[str, StopPlan] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     planned: bool = True
-    waiting: list[dict[str, Any]] = field(default_factory=list)
+    told_us: int = 0
+    waiting: list[StopEvent] = field(default_factory=list)
 
     def remaining(self) -> list[StopPlan]:
         """Stops not yet reached and not given up, in their order; none before the route itself is known."""

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history import factorize
 from features.itinerary import Itinerary
+from features.keys import factorize
 from features.moment import FEATURES, Feature
 from features.online import OnlineRows
 from features.priors import PACE_SHRINKAGE, courier_prior, service_prior, shrunk, travel_prior

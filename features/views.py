@@ -17,6 +17,11 @@ from features.observations import LARGEST_RATIO
 KNOWN = "known_us"
 
 
+def microseconds(span: timedelta) -> int:
+    """A span of time in whole microseconds."""
+    return span // timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """One float32 value of a view, with its unit and bounds."""

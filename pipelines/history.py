@@ -14,8 +14,9 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from features import feast_repo
-from features.backfill import backfill, in_log_order, write_versions
+from features.backfill import backfill, in_log_order
 from features.live import LiveFeatures
+from features.version_files import write_versions
 from pipelines.land import read_landed
 from serving.seed import HEAD_KEY
 

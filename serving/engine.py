@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
 import structlog
 
 from data_contracts.record import MODEL, TICK, Record
 from features.live import LiveFeatures
 from features.online import Versions
-from features.views import VIEWS
 from serving.batch import Batch
 from serving.ops import OpsStore
 from serving.picture import PictureWriter
@@ -82,7 +80,7 @@ class Engine:
 
     def republish(self) -> int:
         """Publish the newest version of everything, as after a crash between commit and publication."""
-        return self._publisher.publish_all(newest_versions(self._features))
+        return self._publisher.publish_all(self._features.newest())
 
     def _restore(self) -> None:
         for route_id, body in self._ops.routes():
@@ -148,17 +146,3 @@ def cut_at_ticks(records: Sequence[Record]) -> Iterator[tuple[list[Record], Reco
             run.append(record)
     if run:
         yield run, None
-
-
-def newest_versions(features: LiveFeatures) -> Iterator[Versions]:
-    """The newest version of every entity, a batch for each view."""
-    for view in VIEWS:
-        latest = features.latest[view.name]
-        if latest:
-            yield Versions(
-                view=view,
-                ids=list(latest),
-                values=np.array([row.values for row in latest.values()], np.float32),
-                known_us=np.array([row.known_us for row in latest.values()], np.int64),
-                created_us=np.array([row.created_us for row in latest.values()], np.int64),
-            )

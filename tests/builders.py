@@ -77,13 +77,13 @@ class Told:
         for sequence in range(1, stops + 1):
             self.tell("stops", make_stop(sequence), minute=-60)
 
-    def tell(self, table: str, body: Mapping[str, Any], minute: float) -> list[Observation]:
+    def tell(self, table: str, body: Mapping[str, Any], minute: float) -> Sequence[Observation]:
         self._seq += 1
         return self.book.apply(Record(self._seq, at(minute), table, body))[1]
 
     def hears(
         self, kind: str, stop: int | None = None, *, minute: float, known: float | None = None, **columns: Any
-    ) -> list[Observation]:
+    ) -> Sequence[Observation]:
         """Hear of one stop event that happened at ``minute``, at once or at the minute ``known``."""
         body = {
             "route_id": "R-1",

@@ -11,9 +11,9 @@ import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
 
-from features.backfill import records
 from features.feast_repo import historical
 from features.itinerary import Itinerary, ItineraryBuilder
+from features.messages import messages
 from features.route_book import RouteBook
 from features.vectors import Vectors, combine
 from features.views import LOOKUPS
@@ -250,11 +250,11 @@ def itineraries(ordered: Mapping[str, pl.DataFrame], asked: pl.DataFrame) -> Iti
     """Remaining stops of every route and instant asked for, by the records received until then."""
     moments = asked.select("as_of_us", "route_id").unique(maintain_order=True).sort("as_of_us", "route_id")
     book, builder = RouteBook(), ItineraryBuilder()
-    history = records(ordered)
+    history = messages(ordered)
     waiting = next(history, None)
     for as_of_us, route_id in moments.iter_rows():
         while waiting is not None and waiting.received_us <= as_of_us:
-            book.apply(waiting)
+            book.hear(waiting)
             waiting = next(history, None)
         route = book.route(route_id)
         if route is not None:

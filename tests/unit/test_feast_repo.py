@@ -19,14 +19,12 @@ from feast import FeatureStore
 from data_contracts.workspace import Workspace
 from features.feast_repo import (
     apply,
-    empty_versions,
     historical,
     open_store,
     output_names,
-    version_schema,
-    write_missing_versions,
 )
 from features.online_store import epoch_us, view_of
+from features.version_files import version_schema, write_missing_versions
 from features.views import DEPOT_STATE, LOOKUPS, VIEWS, ZONE_TRAFFIC
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -36,7 +34,7 @@ NOON_US = epoch_us(NOON)
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("repo"))
-    write_missing_versions(workspace)
+    write_missing_versions(workspace.features)
     apply(open_store(workspace))
     return workspace
 
@@ -122,7 +120,7 @@ def test_two_aliases_of_a_view_follow_their_own_keys(workspace: Workspace):
     assert frame["to_traffic__jam"].tolist() == [0.5, 0.25]
     assert frame["to_traffic__known_us"].tolist() == [NOON_US, NOON_US]
     assert frame["from_traffic__jam"].tolist() == pytest.approx([0.25, float("nan")], nan_ok=True)
-    pq.write_table(empty_versions(ZONE_TRAFFIC), path)
+    pq.write_table(version_schema(ZONE_TRAFFIC).empty_table(), path)
 
 
 def test_workspace_can_be_moved(workspace: Workspace, tmp_path: Path):
@@ -138,13 +136,13 @@ def test_versions_already_written_are_left_alone(tmp_path: Path):
     workspace.features.mkdir()
     path = workspace.features / "depot_state.parquet"
     path.write_bytes(b"mine")
-    write_missing_versions(workspace)
+    write_missing_versions(workspace.features)
     assert path.read_bytes() == b"mine"
     assert {file.stem for file in workspace.features.iterdir()} == {view.name for view in VIEWS}
 
 
 def test_version_file_names_its_view_and_schema():
-    metadata = empty_versions(DEPOT_STATE).schema.metadata
+    metadata = version_schema(DEPOT_STATE).empty_table().schema.metadata
     assert metadata[b"punctual.view"] == b"depot_state"
     assert metadata[b"punctual.schema"] == DEPOT_STATE.schema_hash.encode()
 
@@ -177,7 +175,7 @@ for number in range(int(sys.argv[3])):
 @pytest.mark.slow
 def test_concurrent_applies_of_several_processes_lose_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    write_missing_versions(workspace)
+    write_missing_versions(workspace.features)
     apply(open_store(workspace))
     processes = [
         subprocess.Popen([sys.executable, "-c", APPLIER, str(tmp_path), str(who), "5"]) for who in range(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from data_contracts.record import Record
+from features.lessons import of_departures, of_doors, of_drives
 from features.local_time import HOUR_US, local_time
 from features.observations import (
-    DEPARTURE,
     LARGEST_RATIO,
     RATIO_UNIT,
-    SERVICE,
-    TRAVEL,
+    Departure,
+    Door,
+    Drive,
     Observation,
     link_key,
     log_ratio,
@@ -28,8 +30,17 @@ from features.routes import AT_STOP, BEFORE_DEPARTURE, DRIVING
 from tests.builders import MINUTE_US, SECOND_US, Told, at, make_route, make_stop
 
 
-def kinds(observations: list[Observation]) -> list[str]:
-    return [observation.kind for observation in observations]
+def kinds(observations: Sequence[Observation]) -> list[type]:
+    return [type(observation) for observation in observations]
+
+
+def keys(observation: Drive | Door | Departure) -> dict[str, str]:
+    """Everything that one observation is remembered by."""
+    if isinstance(observation, Drive):
+        lessons = of_drives([observation])
+    else:
+        lessons = of_doors([observation]) if isinstance(observation, Door) else of_departures([observation])
+    return {name: found[0] for name, found in lessons.keys.items() if found.codes[0] >= 0}
 
 
 def on_the_road() -> Told:
@@ -50,7 +61,7 @@ def test_route_before_its_departure_has_every_stop_ahead():
 def test_departure_teaches_how_late_the_depot_was():
     told = Told()
     (seen,) = told.hears("departed_depot", minute=7, known=8)
-    assert (seen.kind, seen.value, seen.keys) == (DEPARTURE, 7 * MINUTE_US, {"depot_id": "D-1"})
+    assert (type(seen), seen.value, keys(seen)) == (Departure, 7 * MINUTE_US, {"depot_id": "D-1"})
     assert seen.received_us == at(8)
     assert told.route.progress.phase == DRIVING
 
@@ -60,11 +71,11 @@ def test_arrival_teaches_a_drive_and_completion_a_door():
     told.hears("departed_depot", minute=0)
     (drive,) = told.hears("arrived", 1, minute=12)
     (door,) = told.hears("completed", 1, minute=15)
-    assert (drive.kind, drive.value) == (TRAVEL, log_ratio(12 * MINUTE_US, 10 * MINUTE_US))
-    assert drive.keys["pair"] == "Z-0|Z-1" and drive.keys["pair_hour"] == "Z-0|Z-1|08"
-    assert (door.kind, door.value) == (SERVICE, ratio(3 * MINUTE_US, 2 * MINUTE_US))
-    assert door.keys["site_id"] == "site-1" and door.keys["site_hour"] == "site-1|08"
-    assert drive.keys["link"] == "Z-0|Z-1"
+    assert (type(drive), drive.value) == (Drive, log_ratio(12 * MINUTE_US, 10 * MINUTE_US))
+    assert keys(drive)["pair"] == "Z-0|Z-1" and keys(drive)["pair_hour"] == "Z-0|Z-1|08"
+    assert (type(door), door.value) == (Door, ratio(3 * MINUTE_US, 2 * MINUTE_US))
+    assert keys(door)["site_id"] == "site-1" and keys(door)["site_hour"] == "site-1|08"
+    assert keys(drive)["link"] == "Z-0|Z-1"
 
 
 def test_door_that_took_no_time_teaches_that_it_took_none():
@@ -72,13 +83,13 @@ def test_door_that_took_no_time_teaches_that_it_took_none():
     told.hears("departed_depot", minute=0)
     told.hears("arrived", 1, minute=12)
     (door,) = told.hears("completed", 1, minute=12)
-    assert (door.kind, door.value) == (SERVICE, 0)
+    assert (type(door), door.value) == (Door, 0)
 
 
 def test_completion_without_an_arrival_says_nothing_of_the_door():
     told = Told()
     told.hears("departed_depot", minute=0)
-    assert SERVICE not in [learned.kind for learned in told.hears("completed", 1, minute=12)]
+    assert Door not in kinds(told.hears("completed", 1, minute=12))
 
 
 def test_door_forgotten_open_teaches_no_more_than_the_largest_ratio():
@@ -108,8 +119,8 @@ def test_stop_that_is_being_served_is_no_longer_ahead():
 
 def test_arrival_heard_before_the_departure_leaves_the_route_at_the_stop():
     told = Told()
-    assert told.hears("arrived", 1, minute=10) == []
-    assert kinds(told.hears("departed_depot", minute=5, known=11)) == [DEPARTURE]
+    assert not told.hears("arrived", 1, minute=10)
+    assert kinds(told.hears("departed_depot", minute=5, known=11)) == [Departure]
     progress = told.route.progress
     assert (progress.phase, progress.at_stop_id, progress.phase_since_us) == (AT_STOP, "R-1-S1", at(10))
     assert progress.depot_slip_us == 5 * MINUTE_US
@@ -119,19 +130,19 @@ def test_departure_heard_after_the_first_stop_was_left_still_teaches_the_depot()
     told = Told()
     told.hears("arrived", 1, minute=10)
     told.hears("completed", 1, minute=12)
-    assert kinds(told.hears("departed_depot", minute=3, known=13)) == [DEPARTURE]
+    assert kinds(told.hears("departed_depot", minute=3, known=13)) == [Departure]
     progress = told.route.progress
     assert (progress.left_zone_id, progress.left_sequence, progress.left_at_us) == ("Z-1", 1, at(12))
-    assert kinds(told.hears("arrived", 2, minute=22)) == [TRAVEL]
+    assert kinds(told.hears("arrived", 2, minute=22)) == [Drive]
 
 
 def test_completion_without_arrival_closes_the_stop_and_teaches_no_door():
     told = Told()
     told.hears("departed_depot", minute=0)
-    assert told.hears("completed", 1, minute=12) == []
+    assert not told.hears("completed", 1, minute=12)
     assert told.remaining == [2, 3]
     assert told.book.closed("R-1-S1") == "completed"
-    assert kinds(told.hears("arrived", 2, minute=22)) == [TRAVEL]
+    assert kinds(told.hears("arrived", 2, minute=22)) == [Drive]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +151,7 @@ def test_completion_without_arrival_closes_the_stop_and_teaches_no_door():
 def test_message_heard_twice_changes_nothing(kind: str, stop: int | None, minute: float):
     told = on_the_road()
     before = replace(told.route.progress, lag_us=0)
-    assert told.hears(kind, stop, minute=minute, known=13) == []
+    assert not told.hears(kind, stop, minute=minute, known=13)
     assert replace(told.route.progress, lag_us=0) == before
 
 
@@ -148,7 +159,7 @@ def test_departure_heard_twice_while_at_a_stop_leaves_the_route_there():
     told = Told()
     told.hears("departed_depot", minute=0)
     told.hears("arrived", 1, minute=10)
-    assert told.hears("departed_depot", minute=0, known=11) == []
+    assert not told.hears("departed_depot", minute=0, known=11)
     assert told.route.progress.phase == AT_STOP
 
 
@@ -156,8 +167,8 @@ def test_late_completion_of_an_earlier_stop_leaves_the_route_where_it_is():
     told = Told()
     told.hears("departed_depot", minute=0)
     told.hears("arrived", 1, minute=10)
-    assert told.hears("arrived", 2, minute=24) == [], "the first stop was not heard to be left"
-    assert kinds(told.hears("completed", 1, minute=13, known=25)) == [SERVICE]
+    assert not told.hears("arrived", 2, minute=24), "the first stop was not heard to be left"
+    assert kinds(told.hears("completed", 1, minute=13, known=25)) == [Door]
     progress = told.route.progress
     assert (progress.phase, progress.at_stop_id, progress.phase_since_us) == (AT_STOP, "R-1-S2", at(24))
 
@@ -166,7 +177,7 @@ def test_late_arrival_at_an_earlier_stop_leaves_the_route_where_it_is():
     told = Told()
     told.hears("departed_depot", minute=0)
     told.hears("arrived", 2, minute=24)
-    assert told.hears("arrived", 1, minute=10, known=26) == []
+    assert not told.hears("arrived", 1, minute=10, known=26)
     assert told.route.progress.at_stop_id == "R-1-S2"
     assert told.remaining == [3]
 
@@ -190,7 +201,7 @@ def test_plan_without_a_length_is_no_plan(planned_s: float | None):
 
 def test_drive_past_a_stop_that_was_not_heard_of_teaches_nothing():
     told = on_the_road()
-    assert told.hears("arrived", 3, minute=30) == []
+    assert not told.hears("arrived", 3, minute=30)
     assert told.route.progress.travel_slip_us == 0
 
 
@@ -198,7 +209,7 @@ def test_drive_past_a_skipped_stop_is_a_drive_of_its_own():
     told = on_the_road()
     told.hears("skipped", 2, minute=14)
     (drive,) = told.hears("arrived", 3, minute=30)
-    assert drive.keys["pair"] == "Z-1|Z-3"
+    assert keys(drive)["pair"] == "Z-1|Z-3"
     assert told.remaining == []
 
 
@@ -230,7 +241,7 @@ def test_resequenced_stop_takes_its_new_place():
     told.hears("resequenced", 3, minute=14, sequence=2)
     told.hears("resequenced", 2, minute=14, sequence=3)
     assert told.remaining == [3, 2]
-    assert kinds(told.hears("arrived", 3, minute=24)) == [TRAVEL]
+    assert kinds(told.hears("arrived", 3, minute=24)) == [Drive]
 
 
 def test_late_older_resequencing_changes_nothing():
@@ -263,7 +274,7 @@ def test_events_that_are_heard_before_their_route_teach_once_it_is_planned():
     told.append(("stops", make_stop(1)))
     told.append(("routes", make_route()))
     learned = [book.apply(Record(seq, at(20 + seq), *row))[1] for seq, row in enumerate(told)]
-    assert [kinds(seen) for seen in learned] == [[], [], [], [DEPARTURE, TRAVEL]]
+    assert [kinds(seen) for seen in learned] == [[], [], [], [Departure, Drive]]
     assert {seen.received_us for seen in learned[-1]} == {at(23)}, "they are known once they are understood"
 
 
@@ -301,7 +312,7 @@ def ping_of(vehicle: str) -> Record:
 
 def test_event_of_an_unknown_stop_waits_for_its_plan():
     told = on_the_road()
-    assert told.hears("completed", 4, minute=14, known=15) == []
+    assert not told.hears("completed", 4, minute=14, known=15)
     assert told.remaining == [2, 3]
     told.tell("stops", make_stop(4), minute=16)
     assert told.remaining == [2, 3] and told.book.closed("R-1-S4") == "completed"

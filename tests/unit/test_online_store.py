@@ -20,15 +20,13 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from features.feast_repo import (
     apply,
-    empty_versions,
     materialize,
     open_store,
-    version_schema,
-    write_missing_versions,
 )
 from features.online import NOT_KNOWN_US, OnlineReader, OnlineRows, OnlineWriter, Status, Versions
 from features.online_place import Writer, reader_at, writer_at
 from features.online_store import epoch_us, view_of
+from features.version_files import version_schema, write_missing_versions
 from features.views import DEPOT_STATE, ROUTE_PROGRESS, VEHICLE_MOTION, View
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -220,7 +218,7 @@ def test_a_url_is_a_redis_server_and_a_path_is_a_file(url: str, tmp_path: Path):
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("online"))
-    write_missing_versions(workspace)
+    write_missing_versions(workspace.features)
     apply(open_store(workspace))
     return workspace
 
@@ -231,7 +229,7 @@ def workspace(applied: Workspace) -> Iterator[Workspace]:
     yield applied
     for file in applied.online.parent.glob("online.db*"):
         file.unlink()
-    pq.write_table(empty_versions(DEPOT_STATE), applied.features / "depot_state.parquet")
+    pq.write_table(version_schema(DEPOT_STATE).empty_table(), applied.features / "depot_state.parquet")
 
 
 def land(workspace: Workspace, *versions: tuple[str, int, int, float]) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from data_contracts.record import Record
 from data_contracts.workspace import Workspace
-from features.backfill import backfill, write_versions
+from features.backfill import backfill
 from features.feast_repo import apply, open_store
 from features.feeds import FEED_VIEWS, darkened
-from features.live import LiveFeatures, ProgressLog
+from features.live import Learned, LiveFeatures
+from features.messages import Message
 from features.moment import FEATURES
 from features.online import OnlineReader, OnlineRows, OnlineWriter
 from features.vectors import (
@@ -27,6 +28,7 @@ from features.vectors import (
     feature_set_hash,
     look_up,
 )
+from features.version_files import write_versions
 from features.views import LOOKUPS, View
 from tests.builders import Told, at, city_history, every_record, make_stop
 from training.dataset import Dataset, build, instants
@@ -232,14 +234,14 @@ def forecast_of(told: Told, minute: float) -> Vectors:
     features = LiveFeatures(told.book)
     progress = told.route.progress
     if progress.known_us:
-        features.absorb([], progress_log(told), {})
+        features.absorb(learned_of(told), {})
     return assemble(told.book.itinerary(["R-1"], at(minute)), features.read, at(minute))
 
 
-def progress_log(told: Told) -> ProgressLog:
-    log = ProgressLog()
-    log.add(told.book, "R-1", Record(1, told.route.progress.known_us, "stop_events", {}))
-    return log
+def learned_of(told: Told) -> Learned:
+    learned = Learned()
+    learned.progress.add(told.route, Message(1, told.route.progress.known_us, {}))
+    return learned
 
 
 def test_prior_of_a_route_before_departure_is_its_wait_its_legs_and_its_doors():
