@@ -299,6 +299,22 @@ def test_new_plan_of_a_route_keeps_its_stops_and_its_progress():
     assert told.route.progress.left_sequence == 1
 
 
+def test_late_older_plan_of_a_route_changes_nothing():
+    told = Told(occurred_at=at(-60))
+    told.tell("routes", make_route(vehicle_id="V-9", courier_id="C-2", occurred_at=at(-10)), minute=-10)
+    told.tell("routes", make_route(vehicle_id="V-8", courier_id="C-3", occurred_at=at(-30)), minute=-5)
+    assert (told.route.courier_id, told.route.vehicle_id) == ("C-2", "V-9")
+    assert told.book.apply(ping_of("V-8"))[0] == ()
+    assert told.remaining == [1, 2, 3]
+
+
+def test_plan_of_a_route_that_was_only_heard_of_is_taken_whenever_it_was_made():
+    told = Told(stops=0)
+    told.tell("stops", make_stop(1, "R-9"), minute=0)
+    told.tell("routes", make_route("R-9", occurred_at=at(-900)), minute=1)
+    assert told.book.route_ids() == ["R-9"]
+
+
 def test_ping_touches_the_route_of_its_vehicle_until_another_one_takes_over():
     told = Told()
     told.tell("routes", make_route(vehicle_id="V-9"), minute=1)
