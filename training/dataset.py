@@ -15,7 +15,7 @@ from features.feast_repo import historical
 from features.itinerary import Itinerary, ItineraryBuilder
 from features.messages import messages
 from features.route_book import RouteBook
-from features.vectors import Vectors, combine
+from features.vectors import FEATURE_NAMES, Vectors, combine
 from features.views import LOOKUPS
 from training.instants import Instants
 
@@ -78,6 +78,14 @@ class Dataset:
             return np.full(len(self), np.nan)
         closed_s = ((self.rows["closed_us"] - self.rows["as_of_us"]) / 1e6).cast(pl.Float64).to_numpy()
         return np.where(np.isfinite(self.arrival_s), closed_s, np.nan)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Features, the prior ``base_s`` and the outcome ``arrival_s`` by name, indexed by stop and instant."""
+        frame = pd.DataFrame(self.vectors.matrix, columns=list(FEATURE_NAMES))
+        frame["base_s"], frame["arrival_s"] = self.vectors.base_s, self.arrival_s
+        as_of = pd.to_datetime(self.vectors.as_of_us, unit="us", utc=True)
+        frame.index = pd.MultiIndex.from_arrays([self.vectors.stop_ids, as_of], names=("stop_id", "as_of"))
+        return frame
 
     @property
     def clusters(self) -> NDArray[np.str_]:

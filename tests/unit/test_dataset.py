@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from features.backfill import in_log_order
-from features.vectors import FEEDS
+from features.vectors import FEATURE_NAMES, FEEDS
 from tests.builders import (
     MINUTE_US,
     Row,
@@ -29,6 +29,7 @@ from training.dataset import (
     itineraries,
     outcomes,
 )
+from training.estimator import DeliveryTimeRegressor
 from training.instants import Instants
 
 Frames = Mapping[str, pl.DataFrame]
@@ -218,3 +219,18 @@ def test_some_rows_of_a_data_set_are_a_data_set():
 @pytest.mark.parametrize("policy", list(Instants))
 def test_history_of_one_plan_asks_nothing(policy: Instants):
     assert len(asked_of(history(planned(1), event("departed_depot", None, 0)), policy)) == 0
+
+
+def test_rows_stand_in_pandas_under_the_names_of_their_features():
+    rows = make_dataset(30)
+    frame = rows.to_pandas()
+    assert list(frame.columns) == [*FEATURE_NAMES, "base_s", "arrival_s"]
+    assert np.array_equal(frame["arrival_s"], rows.arrival_s, equal_nan=True)
+    assert frame.index.get_level_values("stop_id").to_list() == rows.vectors.stop_ids
+    learned = frame.dropna(subset="arrival_s")
+    model = DeliveryTimeRegressor(prior="base_s", trees=2, min_rows_in_leaf=5)
+    assert len(
+        model.fit(learned.drop(columns="arrival_s"), learned["arrival_s"]).predict_quantiles(
+            learned.drop(columns="arrival_s")
+        )
+    ) == len(learned)
