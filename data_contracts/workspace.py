@@ -78,6 +78,11 @@ class Workspace:
         return self.root / "run"
 
     @property
+    def metrics(self) -> Path:
+        """What the processes of a running service count."""
+        return self.run / "metrics"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -7,17 +7,19 @@ from another site's page in a browser is refused. From the first key on, every c
 from __future__ import annotations
 
 import math
+import time
 from http import HTTPStatus
 from ipaddress import ip_address
 
 import structlog
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_contracts.errors import WorkspaceError
 from serving import keys
 from serving.key_file import KeyRing
 from serving.keys import LOCAL, Caller, Refusal
+from serving.meters import meters
 from serving.problems import ProblemError
 from serving.rates import Rates
 from serving.settings import Limits
@@ -77,15 +79,34 @@ class Access:
 
 
 class Guard:
-    """Around one route: nobody gets in whom the app does not admit; costs microseconds."""
+    """Around one route: nobody gets in whom the app does not admit, and every answer is timed; costs microseconds."""
 
-    def __init__(self, app: ASGIApp, needed: keys.Scope) -> None:
-        self._app, self._needed = app, needed
+    def __init__(self, app: ASGIApp, call: str, needed: keys.Scope) -> None:
+        self._app, self._call, self._needed = app, call, needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        access: Access = scope["app"].state.access
-        scope.setdefault("state", {})["caller"] = access.admit(scope, self._needed)
-        await self._app(scope, receive, send)
+        started_s, status = time.perf_counter(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._answered(status, started_s)
+            await send(message)
+
+        try:
+            access: Access = scope["app"].state.access
+            scope.setdefault("state", {})["caller"] = access.admit(scope, self._needed)
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if not status:
+                self._answered(getattr(error, "status", HTTPStatus.INTERNAL_SERVER_ERROR), started_s)
+            raise
+
+    def _answered(self, status: int, started_s: float) -> None:
+        counted = meters()
+        counted.call_s.labels(self._call).observe(time.perf_counter() - started_s)
+        counted.calls.labels(self._call, str(int(status))).inc()
 
 
 def bearer_key(scope: Scope) -> str:

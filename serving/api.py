@@ -29,6 +29,7 @@ from serving.key_file import KeyRing
 from serving.keys import Scope
 from serving.log import Clock, Verdict
 from serving.map_calls import MAP_CALLS
+from serving.meters import meters
 from serving.models import Load, load_forecaster
 from serving.openapi import document_routes
 from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem
@@ -85,6 +86,8 @@ async def post_events(request: Request) -> Response:
     body = await body_of(request, limits.body_bytes)
     verdicts = await run_in_threadpool(_ingest, runtime, body, request.headers.get("content-type", ""))
     counts = Counter(verdict["verdict"] for verdict in verdicts)
+    for verdict, count in counts.items():
+        meters().rows.labels(verdict).inc(count)
     if counts[REJECTED] == len(verdicts):
         detail = f"none of {len(verdicts)} events was accepted; first: {verdicts[0]['reason']}"
         refused = problem(HTTPStatus.UNPROCESSABLE_ENTITY, "no-event-accepted", detail)

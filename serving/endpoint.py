@@ -78,7 +78,7 @@ class Endpoint:
     models: Sequence[type[BaseModel]] = ()
 
     def route(self) -> Route:
-        guards = [] if self.scope is None else [Middleware(Guard, needed=self.scope)]
+        guards = [] if self.scope is None else [Middleware(Guard, call=self.name, needed=self.scope)]
         return Route(self.path, self.handle, methods=[self.method], name=self.name, middleware=guards)
 
     @property

@@ -7,6 +7,7 @@ checkpoint.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -52,7 +53,9 @@ class Engine:
         load_model: Callable[[str], Forecaster | None],
         publisher: Publisher,
         settings: EngineSettings,
+        on_commit: Callable[[Batch, int, float], None] | None = None,
     ) -> None:
+        self._on_commit = on_commit
         self._log, self._ops, self._publisher = log, ops, publisher
         self._features, self._load_model, self._settings = features, load_model, settings
         self._rounds = Rounds(features, settings)
@@ -66,7 +69,7 @@ class Engine:
         records = self._log.read(self.checkpoint.seq, limit)
         if not records:
             return 0
-        batch = Batch()
+        started_s, batch = time.perf_counter(), Batch()
         for events, tick in cut_at_ticks(records):
             self._advance(events, batch)
             if tick is not None:
@@ -76,6 +79,8 @@ class Engine:
         with self._ops.transaction() as tx:
             batch.write(tx, self._features.book, self.checkpoint, self._picture)
         self._publisher.publish_all(batch.publications)
+        if self._on_commit is not None:
+            self._on_commit(batch, len(records), time.perf_counter() - started_s)
         return len(records)
 
     def republish(self) -> int:

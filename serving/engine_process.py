@@ -19,8 +19,10 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
 from serving.engine import Engine
+from serving.engine_meter import EngineMeter
 from serving.log import Clock, EventLog, NewEvent
 from serving.logs import configure_logging
+from serving.meters import count_into_folder, meters
 from serving.models import ChampionWatcher, ModelShelf
 from serving.ops import OpsStore
 from serving.seed import open_log, seed
@@ -72,7 +74,9 @@ def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) 
     online = OnlineWriter(workspace.online)
     ops = OpsStore(workspace.ops)
     seed(ops, workspace, event_log.origin)
-    engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine)
+    meter = EngineMeter(settings.clock)
+    engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine, meter.committed)
+    meters().engine_starts.inc()
     hand_over = HandOver(event_log, ChampionWatcher(workspace, shelf), settings.model_poll_s)
     ticker = Ticker(event_log, settings.engine.cadence.tick_s) if settings.clock is Clock.WALL else None
     log.info("engine_started", seq=engine.checkpoint.seq, published=engine.republish())
@@ -103,6 +107,7 @@ def stop_with_parent(stop: threading.Event) -> None:
 
 def main(arguments: list[str]) -> int:
     configure_logging()
+    count_into_folder()
     if len(arguments) != 1:
         print("usage: python -m serving.engine_process WORKSPACE", file=sys.stderr)
         return 2

@@ -1,16 +1,34 @@
-"""Figures for Prometheus, read from the log and the operational store when asked for."""
+"""``/metrics``: one page for all processes: where log and engine stand, and what was counted and timed."""
 
 from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving.endpoint import Endpoint
 from serving.keys import Scope
+from serving.meters import counted
 from serving.runtime import Runtime
 from serving.times import US
 
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: What ``OpsReader.counts`` counts, as gauges.
+COUNTS = {
+    "live_routes": "Routes with a stop left to reach.",
+    "stops": "Stops that are known.",
+    "forecasts": "Stops with a latest forecast.",
+    "open_alerts": "Alerts that are open.",
+    "alerts": "Alerts that are kept, open or not.",
+    "revised_promises": "Promises that were revised at least once.",
+    "outbox": "Events in the outbox.",
+}
 
 
 def metrics(request: Request) -> Response:
@@ -18,24 +36,69 @@ def metrics(request: Request) -> Response:
     return PlainTextResponse(figures(request.app.state.runtime), media_type=MEDIA_TYPE)
 
 
-def figures(runtime: Runtime) -> str:
-    """Prometheus text format: every worker tells the same."""
-    head, checkpoint = runtime.log.last(), runtime.ops.checkpoint()
-    counts = runtime.ops.counts()
-    gauges = {
-        "punctual_log_records": ("Sequence of the last record of the log.", head.seq),
-        "punctual_engine_behind_records": ("Records not yet applied.", max(0, head.seq - checkpoint.seq)),
-        "punctual_engine_behind_seconds": (
-            "Log time between the last record and the last one applied.",
-            max(0, head.received_us - checkpoint.as_of_us) / US if checkpoint.as_of_us else 0,
-        ),
-        "punctual_model_ready": ("Whether a model serves.", int(runtime.is_ready)),
-        **{f"punctual_{name}": (f"Count of {name.replace('_', ' ')}.", n) for name, n in counts.items()},
-    }
-    return "".join(
-        f"# HELP {name} {text}\n# TYPE {name} gauge\n{name} {value}\n"
-        for name, (text, value) in gauges.items()
-    )
+def figures(runtime: Runtime) -> bytes:
+    """Prometheus' text format; every worker tells the same."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(State(runtime))
+    return generate_latest(registry) + counted()
+
+
+class State:
+    """Figures that are read from the workspace when they are asked for."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._engine()
+        yield from self._feeds()
+        yield from self._files()
+        for name, number in self._runtime.ops.counts().items():
+            yield _gauge(name, COUNTS.get(name, f"Count of {name.replace('_', ' ')}."), number)
+
+    def _engine(self) -> Iterator[Metric]:
+        head, checkpoint = self._runtime.log.last(), self._runtime.ops.checkpoint()
+        behind_us = head.received_us - checkpoint.as_of_us if checkpoint.as_of_us else 0
+        yield _gauge("log_records", "Sequence of the last record of the log.", head.seq)
+        yield _gauge("engine_behind_records", "Records not yet applied.", max(0, head.seq - checkpoint.seq))
+        text = "Log time between the last record and the last one applied."
+        yield _gauge("engine_behind_seconds", text, max(0, behind_us) / US)
+        yield _gauge("model_ready", "Whether a model serves.", int(self._runtime.is_ready))
+
+    def _feeds(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        now_us = self._runtime.log.now_us()
+        records = CounterMetricFamily("punctual_log_appended", "Records appended, by type.", labels=["type"])
+        ages = GaugeMetricFamily(
+            "punctual_feed_age_seconds", "Since the last record of a type was received.", labels=["type"]
+        )
+        for feed in self._runtime.log.feeds():
+            records.add_metric([feed.type], feed.records)
+            ages.add_metric([feed.type], max(0, now_us - feed.received_us) / US)
+        yield records
+        yield ages
+
+    def _files(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        workspace = self._runtime.workspace
+        sizes = GaugeMetricFamily("punctual_file_bytes", "Size of a workspace's file.", labels=["file"])
+        for path in (workspace.log, workspace.ops, workspace.online):
+            for part in (path, path.with_name(f"{path.name}-wal")):
+                if part.exists():
+                    sizes.add_metric([part.name], part.stat().st_size)
+        yield sizes
+        text = "Space left on the disk of the workspace."
+        yield _gauge("disk_free_bytes", text, shutil.disk_usage(workspace.root).free)
+
+
+def _gauge(name: str, text: str, value: float) -> Any:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return GaugeMetricFamily(f"punctual_{name}", text, value=value)
 
 
 FIGURE_CALLS = (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -58,6 +58,14 @@ class Head:
     received_us: int = 0
 
 
+class Feed(NamedTuple):
+    """A kind of record: how many there were, and when the last one was received."""
+
+    type: str
+    records: int
+    received_us: int
+
+
 class EventLog:
     """Append-only, idempotent by ``event_id``; any number of processes may append at once."""
 
@@ -81,13 +89,17 @@ class EventLog:
         """Store the events in one transaction, on disk before the verdicts return."""
         with self._lock, immediate(self._connection) as tx:
             floor_us = self._floor_us()
-            verdicts = []
+            verdicts, feeds = [], dict[str, Feed]()
             for event in events:
                 received_us = self._stamp(event, floor_us)
                 row = (received_us, event.type, event.event_id, orjson.dumps(event.body))
                 stored = tx.execute(self._sql["append"], row).rowcount == 1
                 verdicts.append(Verdict.ACCEPTED if stored else Verdict.DUPLICATE)
-                floor_us = self._after(received_us, event.type) if stored else floor_us
+                if stored:
+                    floor_us = self._after(received_us, event.type)
+                    known = feeds.get(event.type)
+                    feeds[event.type] = Feed(event.type, 1 + (known.records if known else 0), received_us)
+            tx.executemany(self._sql["note_feed"], feeds.values())
             return verdicts
 
     def read(self, after_seq: int, limit: int) -> list[Record]:
@@ -102,6 +114,11 @@ class EventLog:
     def last(self) -> Head:
         with self._lock:
             return self._head()
+
+    def feeds(self) -> list[Feed]:
+        """What every kind of record has brought so far."""
+        with self._lock:
+            return [Feed(*row) for row in self._connection.execute(self._sql["feeds"])]
 
     def now_us(self) -> int:
         """The present as this log's clock tells it; never before what was already received."""

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 class Runtime:
     """Open files and the model of a worker."""
 
+    workspace: Workspace
     settings: ServiceSettings
     log: EventLog
     ops: OpsReader
@@ -70,6 +71,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
     gc.collect()
     gc.freeze()
     return Runtime(
+        workspace=workspace,
         settings=settings,
         log=event_log,
         ops=ops,

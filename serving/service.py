@@ -14,11 +14,13 @@ import bentoml
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.api import create_app
 from serving.logs import configure_logging
+from serving.meters import count_into_folder
 from serving.runtime import Runtime
 from serving.settings import load_settings
 
 _workspace = Workspace(Path(os.environ.get(WORKSPACE_VARIABLE, "workspace")))
 configure_logging()
+count_into_folder()
 _settings = load_settings(_workspace)
 app = create_app(_workspace, _settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.access import is_loopback
 from serving.key_file import read_keys
+from serving.meters import METRICS_VARIABLE
 from serving.settings import Tls, load_settings
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ class Service:
         return f"{'https' if self.tls.is_on else 'http'}://{host}:{self.port}"
 
     def start(self) -> None:
+        shutil.rmtree(self.workspace.metrics, ignore_errors=True)
         self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
 
@@ -142,6 +145,7 @@ class Service:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         own = {
             WORKSPACE_VARIABLE: root,
+            METRICS_VARIABLE: str(self.workspace.metrics.resolve()),
             "BENTOML_HOME": str(Path(root) / ".bentoml"),
             "BENTOML_CONFIG_OPTIONS": NO_SPANS,
             "PYTHONPATH": path,

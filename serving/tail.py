@@ -8,6 +8,8 @@ from collections.abc import Callable
 import structlog
 from starlette.concurrency import run_in_threadpool
 
+from serving.meters import meters
+
 log = structlog.get_logger(__name__)
 
 AFTER_FAILURE_S = 1.0
@@ -29,12 +31,14 @@ class OutboxTail:
         if self.listeners >= most:
             return False
         self.listeners += 1
+        meters().streams.inc()
         if self._watch is None:
             self._watch = asyncio.create_task(self._look())
         return True
 
     def leave(self) -> None:
         self.listeners -= 1
+        meters().streams.dec()
         if not self.listeners and self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -12,6 +12,11 @@ CREATE TABLE IF NOT EXISTS origin (
     seq INTEGER NOT NULL,
     received_us INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS feeds (
+    type TEXT PRIMARY KEY,
+    records INTEGER NOT NULL,
+    received_us INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- name: append
 INSERT INTO log (received_us, type, event_id, body) VALUES (?, ?, ?, ?)
@@ -33,3 +38,10 @@ WHERE NOT EXISTS (SELECT 1 FROM log) AND NOT EXISTS (SELECT 1 FROM origin)
 -- name: start_sequence
 INSERT INTO sqlite_sequence (name, seq) SELECT 'log', ?
 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'log')
+
+-- name: note_feed
+INSERT INTO feeds (type, records, received_us) VALUES (?, ?, ?)
+ON CONFLICT (type) DO UPDATE SET records = records + excluded.records, received_us = excluded.received_us
+
+-- name: feeds
+SELECT type, records, received_us FROM feeds ORDER BY type

@@ -187,7 +187,10 @@ def test_a_day_over_http(workspace: Workspace, tmp_path: Path) -> None:
         assert {alert.stop_id for alert in alerts} >= {"R-1-S1"}
         assert client.get("/readyz").status_code == client.get("/livez").status_code == 200
         metrics = client.get("/metrics").text
-        assert "punctual_engine_behind_records 0" in metrics
+        assert "punctual_engine_behind_records 0.0" in metrics
+        applied = [line for line in metrics.splitlines() if line.startswith("punctual_engine_records_total")]
+        assert float(applied[0].split()[1]) > 10, "the engine's own counts are on the page of a worker"
+        assert 'punctual_calls_total{call="ingest",status="202"}' in metrics
         assert client.get("/v1/nowhere").headers["content-type"] == "application/problem+json"
         assert client.get("/openapi.json").json()["openapi"] == "3.1.0"
     assert "engine_stopped" in said(output)

@@ -48,7 +48,7 @@ def _client(workspace: Workspace, settings: ServiceSettings) -> Any:
 def _guard(scope: Scope) -> Any:
     from starlette.middleware import Middleware
 
-    return Middleware(Guard, needed=scope)
+    return Middleware(Guard, call="whoami", needed=scope)
 
 
 def _whoami(request: Request) -> JSON:
