@@ -124,7 +124,7 @@ def live_rows(client: httpx.Client, zone: Any) -> list[StopRow]:
     """The stops worth looking at now: those with an alert, then each route's next, scored live with reasons."""
     alerts = client.get("/v1/alerts", params={"state": "open", "limit": SHOWN_STOPS}).json()["alerts"]
     routes = client.get("/v1/routes", params={"limit": 100}).json()["routes"]
-    wanted = [alert["stop_id"] for alert in alerts]
+    wanted = [alert["stop_id"] for alert in alerts if alert["stop_id"]]
     wanted += [route["next_stop_id"] for route in routes if route["next_stop_id"]]
     stop_ids = list(dict.fromkeys(wanted))[:SHOWN_STOPS]
     if not stop_ids:
@@ -164,7 +164,7 @@ def summarize(client: httpx.Client, tables: Tables, seed: int) -> dict[str, Any]
     ]
     arrival, eta, start, end = (np.array(column, np.float64) for column in zip(*forecasts, strict=True))
     alerts = client.get("/v1/alerts", params={"limit": PAGE}).json()["alerts"]
-    spans = [_alert_span(alert) for alert in alerts]
+    spans = [_alert_span(alert) for alert in alerts if alert["stop_id"]]
     return {
         "n": len(forecasts),
         "mae_min": float(np.abs(arrival - eta).mean() / 60e6),

@@ -1,7 +1,7 @@
-"""When a stop's late risk becomes an alert: pure stages, each of which decides with a reason or passes on.
+"""When what a rule says becomes an alert: pure stages, each of which decides with a reason or passes on.
 
-An alert is one rule firing on one stop. Between two thresholds nothing changes (hysteresis), and a risk must
-hold before it opens an alert or closes one.
+An alert is one rule firing on one subject. Between two thresholds nothing changes (hysteresis), and a strength must
+hold before it opens an alert or closes one. The rules of one stop share one alert: a stronger one takes it over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,33 @@ from enum import StrEnum
 
 from serving.times import US
 
-LATE_RISK = "late_risk"
+
+class Kind(StrEnum):
+    """What an alert can be about."""
+
+    STOP = "stop"
+    ROUTE = "route"
+    ZONE = "zone"
+    DEPOT = "depot"
+    AREA = "area"
+
+
+class Rule(StrEnum):
+    LATE_RISK = "late_risk"
+    PROMISE_IMPOSSIBLE = "promise_impossible"
+    WINDOW_BROKEN = "window_broken"
+    VEHICLE_SILENT = "vehicle_silent"
+    VEHICLE_STUCK = "vehicle_stuck"
+    DEPOT_NOT_DEPARTED = "depot_not_departed"
+    DEPOT_BEHIND = "depot_behind"
+    ZONE_SLOWED = "zone_slowed"
+    SEVERE_WEATHER = "severe_weather"
+
+
+#: The rules of a stop, the weakest first. They share one alert, whose rule is the strongest that fired.
+STOP_RULES = (Rule.LATE_RISK, Rule.PROMISE_IMPOSSIBLE, Rule.WINDOW_BROKEN)
+#: Where the watch of a stop is kept, whichever of its rules fires.
+STOP_SLOT = "stop"
 
 
 class Phase(StrEnum):
@@ -31,11 +57,13 @@ class Reason(StrEnum):
     """Why a stage decided as it did."""
 
     BELOW_THRESHOLD = "BELOW_THRESHOLD"
+    TOO_LATE_TO_ACT = "TOO_LATE_TO_ACT"
     HOLDING = "HOLDING"
     COOLING_DOWN = "COOLING_DOWN"
     RISK_HELD = "RISK_HELD"
     WITHIN_HYSTERESIS = "WITHIN_HYSTERESIS"
     RISK_MOVED = "RISK_MOVED"
+    ESCALATED = "ESCALATED"
     RECEDING = "RECEDING"
     RISK_RECEDED = "RISK_RECEDED"
     STOP_REACHED = "STOP_REACHED"
@@ -44,8 +72,24 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """From which strength an alert opens, below which it closes, and how long each must hold."""
+
+    open_at: float
+    close_below: float
+    hold_s: float
+    clear_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
-    """Thresholds on the late probability and how long it must stay past them."""
+    """Thresholds on the late probability, how long it must stay past them, and what lateness weighs.
+
+    least_lead_s : a risk is worth an alert only while this much is left before the promise's end
+    impossible_quantile : a promise is impossible once the courier is later with this probability
+    priority_* : factors on lateness; 1 where nothing is said
+    value_of_one : worth of an order that counts as much again as its lateness, EUR
+    """
 
     open_at: float = 0.5
     open_at_by_service_level: Mapping[str, float] = field(default_factory=dict)
@@ -55,51 +99,88 @@ class AlertPolicy:
     cool_down_s: float = 600.0
     update_step: float = 0.15
     update_rest_s: float = 300.0
+    least_lead_s: float = 0.0
+    impossible_quantile: float = 0.95
 
     priority_by_service_level: Mapping[str, float] = field(default_factory=dict)
+    priority_by_product_type: Mapping[str, float] = field(default_factory=dict)
+    value_of_one: float | None = None
     medium_from_min: float = 10.0
     high_from_min: float = 30.0
 
-    def severity(self, expected_late_s: float, service_level: str | None) -> str:
-        """Lateness times priority, as one of three words."""
-        minutes = expected_late_s / 60.0 * self.priority_by_service_level.get(service_level or "", 1.0)
-        if minutes >= self.high_from_min:
-            return "high"
-        return "medium" if minutes >= self.medium_from_min else "low"
+    def priority(
+        self, service_level: str | None, product_type: str | None = None, value: float | None = None
+    ) -> float:
+        """What a minute of lateness of this stop weighs against one of an ordinary stop."""
+        by_level = self.priority_by_service_level.get(service_level or "", 1.0)
+        by_type = self.priority_by_product_type.get(product_type or "", 1.0)
+        by_value = 1.0 + (value or 0.0) / self.value_of_one if self.value_of_one else 1.0
+        return by_level * by_type * by_value
 
-    def threshold(self, service_level: str | None) -> float:
-        return self.open_at_by_service_level.get(service_level or "", self.open_at)
+    def severity(self, weighed_min: float) -> str:
+        """Lateness times priority, as one of three words."""
+        if weighed_min >= self.high_from_min:
+            return "high"
+        return "medium" if weighed_min >= self.medium_from_min else "low"
+
+    def bars(self, service_level: str | None) -> Bars:
+        """The bars of a stop's late risk."""
+        open_at = self.open_at_by_service_level.get(service_level or "", self.open_at)
+        close_below = min(self.close_below, open_at)
+        return Bars(open_at=open_at, close_below=close_below, hold_s=self.hold_s, clear_s=self.clear_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LateRisk:
-    """What is known of one stop at an instant.
+class Signal:
+    """What a rule says of a subject at an instant.
 
-    ``late_probability`` is None where nothing was promised. ``ended`` is why no more forecasts come.
+    strength : 0 to 1; it fires from ``bars.open_at`` on
+    told : why the rule says so, a stable word
+    actionable : whether there is still time to act on it; an alert that is open stays so
+    ended : why no more will come
     """
 
-    stop_id: str
-    route_id: str
+    kind: Kind
+    subject_id: str
+    rule: Rule
     as_of_us: int
-    late_probability: float | None
-    service_level: str | None = None
+    strength: float
+    bars: Bars
+    told: str = ""
+    route_id: str | None = None
+    actionable: bool = True
     ended: Reason | None = None
+
+    @property
+    def slot(self) -> str:
+        return STOP_SLOT if self.kind is Kind.STOP else self.rule.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What a rule remembers of one stop between two instants."""
+    """What is remembered of one rule's subject between two instants."""
 
-    stop_id: str
-    route_id: str
-    rule: str = LATE_RISK
+    slot: str
+    kind: Kind
+    subject_id: str
+    route_id: str | None = None
+    rule: Rule = Rule.LATE_RISK
     phase: Phase = Phase.QUIET
     alert_id: str | None = None
     above_since_us: int | None = None
     below_since_us: int | None = None
-    told_probability: float = 0.0
+    told_strength: float = 0.0
     told_us: int = 0
     resolved_us: int | None = None
+
+    @classmethod
+    def blank(cls, signal: Signal) -> Watch:
+        """Nothing is remembered of a subject yet."""
+        return cls(slot=signal.slot, kind=signal.kind, subject_id=signal.subject_id, route_id=signal.route_id)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.slot, self.subject_id
 
     @property
     def is_blank(self) -> bool:
@@ -117,97 +198,110 @@ class Decision:
     alert_id: str | None = None
 
 
-Stage = Callable[[Watch, LateRisk, AlertPolicy], Decision | None]
+Stage = Callable[[Watch, Signal, AlertPolicy], Decision | None]
 
 
-def end(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
-    """A stop that was reached or given up has no risk any more."""
-    if risk.ended is None:
+def end(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
+    """What was reached, given up or left has no risk any more."""
+    if signal.ended is None:
         return None
     action = Action.RESOLVE if watch.phase is Phase.OPEN else Action.NONE
-    quiet = _quiet(watch, risk.as_of_us)
-    return Decision(action=action, reason=risk.ended, watch=quiet, alert_id=watch.alert_id)
+    quiet = _quiet(watch, signal.as_of_us)
+    return Decision(action=action, reason=signal.ended, watch=quiet, alert_id=watch.alert_id)
 
 
-def recede(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
-    """An open alert closes once its risk has stayed low."""
-    if watch.phase is not Phase.OPEN:
+def recede(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
+    """An open alert closes once its strength has stayed low."""
+    if watch.phase is not Phase.OPEN or signal.strength >= signal.bars.close_below:
         return None
-    if _probability(risk) >= policy.close_below:
-        return None
-    since_us = watch.below_since_us if watch.below_since_us is not None else risk.as_of_us
-    if risk.as_of_us - since_us < policy.clear_s * US:
+    since_us = watch.below_since_us if watch.below_since_us is not None else signal.as_of_us
+    if signal.as_of_us - since_us < signal.bars.clear_s * US:
         waiting = replace(watch, below_since_us=since_us)
         return Decision(action=Action.NONE, reason=Reason.RECEDING, watch=waiting)
-    quiet = _quiet(watch, risk.as_of_us)
+    quiet = _quiet(watch, signal.as_of_us)
     return Decision(action=Action.RESOLVE, reason=Reason.RISK_RECEDED, watch=quiet, alert_id=watch.alert_id)
 
 
-def follow(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
-    """An open alert is told again only when its risk has moved, and not too often."""
+def follow(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
+    """An open alert is told again when a stronger rule fires, or its strength has moved, and not too often."""
     if watch.phase is not Phase.OPEN:
         return None
     watch = watch if watch.below_since_us is None else replace(watch, below_since_us=None)
-    probability = _probability(risk)
-    rested = risk.as_of_us - watch.told_us >= policy.update_rest_s * US
-    if rested and abs(probability - watch.told_probability) >= policy.update_step:
-        told = replace(watch, told_probability=probability, told_us=risk.as_of_us)
-        return Decision(action=Action.UPDATE, reason=Reason.RISK_MOVED, watch=told, alert_id=told.alert_id)
-    return Decision(action=Action.NONE, reason=Reason.WITHIN_HYSTERESIS, watch=watch)
+    rested = signal.as_of_us - watch.told_us >= policy.update_rest_s * US
+    escalated = _rank(signal.rule) > _rank(watch.rule)
+    moved = rested and abs(signal.strength - watch.told_strength) >= policy.update_step
+    if not escalated and not moved:
+        return Decision(action=Action.NONE, reason=Reason.WITHIN_HYSTERESIS, watch=watch)
+    told = replace(
+        watch,
+        rule=signal.rule if escalated else watch.rule,
+        told_strength=signal.strength,
+        told_us=signal.as_of_us,
+    )
+    reason = Reason.ESCALATED if escalated else Reason.RISK_MOVED
+    return Decision(action=Action.UPDATE, reason=reason, watch=told, alert_id=told.alert_id)
 
 
-def stay_quiet(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
-    """Below the threshold nothing is remembered but the last resolution."""
-    if _probability(risk) >= policy.threshold(risk.service_level):
+def stay_quiet(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
+    """Below the threshold, or where nobody can act on it any more, nothing is remembered but the last end."""
+    if signal.strength >= signal.bars.open_at and signal.actionable:
         return None
     quiet = watch if watch.above_since_us is None else replace(watch, above_since_us=None)
-    return Decision(action=Action.NONE, reason=Reason.BELOW_THRESHOLD, watch=quiet)
+    reason = Reason.BELOW_THRESHOLD if signal.actionable else Reason.TOO_LATE_TO_ACT
+    return Decision(action=Action.NONE, reason=reason, watch=quiet)
 
 
-def hold(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
-    """A risk must stay above the threshold before it is worth a message."""
-    since_us = watch.above_since_us if watch.above_since_us is not None else risk.as_of_us
-    if risk.as_of_us - since_us >= policy.hold_s * US:
+def hold(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
+    """A strength must stay above the threshold before it is worth a message."""
+    since_us = watch.above_since_us if watch.above_since_us is not None else signal.as_of_us
+    if signal.as_of_us - since_us >= signal.bars.hold_s * US:
         return None
     waiting = replace(watch, above_since_us=since_us)
     return Decision(action=Action.NONE, reason=Reason.HOLDING, watch=waiting)
 
 
-def cool_down(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
+def dedupe(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
     """What was just resolved does not open again at once."""
-    if watch.resolved_us is None or risk.as_of_us - watch.resolved_us >= policy.cool_down_s * US:
+    if watch.resolved_us is None or signal.as_of_us - watch.resolved_us >= policy.cool_down_s * US:
         return None
     return Decision(action=Action.NONE, reason=Reason.COOLING_DOWN, watch=watch)
 
 
-def open_alert(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision | None:
+def open_alert(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
     """Whatever passed every other stage becomes an alert."""
     opened = replace(
         watch,
+        rule=signal.rule,
         phase=Phase.OPEN,
-        alert_id=f"{watch.rule}:{watch.stop_id}:{risk.as_of_us}",
-        told_probability=_probability(risk),
-        told_us=risk.as_of_us,
+        alert_id=f"{signal.rule.value}:{signal.subject_id}:{signal.as_of_us}",
+        told_strength=signal.strength,
+        told_us=signal.as_of_us,
         below_since_us=None,
     )
     return Decision(action=Action.OPEN, reason=Reason.RISK_HELD, watch=opened, alert_id=opened.alert_id)
 
 
-STAGES: tuple[Stage, ...] = (end, recede, follow, stay_quiet, hold, cool_down, open_alert)
+STAGES: tuple[Stage, ...] = (end, recede, follow, stay_quiet, hold, dedupe, open_alert)
 
 
-def decide(watch: Watch, risk: LateRisk, policy: AlertPolicy) -> Decision:
+def decide(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision:
     """Give the decision of the first stage that has one."""
     for stage in STAGES:
-        if (decision := stage(watch, risk, policy)) is not None:
+        if (decision := stage(watch, signal, policy)) is not None:
             return decision
     raise AssertionError("the last stage always decides")
 
 
-def _probability(risk: LateRisk) -> float:
-    return risk.late_probability or 0.0
+def _rank(rule: Rule) -> int:
+    return STOP_RULES.index(rule) if rule in STOP_RULES else 0
 
 
 def _quiet(watch: Watch, as_of_us: int) -> Watch:
     resolved_us = as_of_us if watch.phase is Phase.OPEN else watch.resolved_us
-    return Watch(stop_id=watch.stop_id, route_id=watch.route_id, rule=watch.rule, resolved_us=resolved_us)
+    return Watch(
+        slot=watch.slot,
+        kind=watch.kind,
+        subject_id=watch.subject_id,
+        route_id=watch.route_id,
+        resolved_us=resolved_us,
+    )

@@ -24,6 +24,7 @@ from serving.body import body_of
 from serving.calls import READ_CALLS
 from serving.endpoint import Body, Endpoint, routes_of, schema_of
 from serving.figures import FIGURE_CALLS
+from serving.incident_calls import INCIDENT_CALLS
 from serving.ingest import REJECTED, ingest, rows_of
 from serving.key_file import KeyRing
 from serving.keys import Scope
@@ -150,6 +151,7 @@ ENDPOINTS = (
     *WRITE_CALLS,
     *SCORING_CALLS,
     *READ_CALLS,
+    *INCIDENT_CALLS,
     *MAP_CALLS,
     *ROUTE_CALLS,
     *TODAY_CALLS,

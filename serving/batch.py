@@ -9,6 +9,7 @@ from features.online import Versions
 from features.route_book import RouteBook
 from serving.alerts import Watch
 from serving.cadence import RouteCadence
+from serving.incidents import Incident
 from serving.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction
 from serving.picture import PictureWriter, Sightings
 from serving.promises import Promise
@@ -28,6 +29,7 @@ class Batch:
     promises: dict[str, Promise] = field(default_factory=dict)
     watches: dict[tuple[str, str], Watch] = field(default_factory=dict)
     alerts: dict[str, StoredAlert] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
     outbox: list[OutboxEvent] = field(default_factory=list)
     sightings: Sightings = field(default_factory=Sightings)
     forgotten_routes: list[str] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Batch:
         tx.save_watches(watch for watch in self.watches.values() if not watch.is_blank)
         tx.forget_watches(key for key, watch in self.watches.items() if watch.is_blank)
         tx.save_alerts(self.alerts.values())
+        tx.save_incidents(self.incidents.values())
         tx.enqueue(self.outbox)
         if self.forget_history_before_us is not None:
             tx.forget_history(self.forget_history_before_us)

@@ -1,4 +1,4 @@
-"""The calls that read: forecasts as the engine last made them, routes, alerts, and where the service stands."""
+"""The calls that read: forecasts as the engine last made them, routes, and where the service stands."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from serving.asking import limit_of, runtime_of
 from serving.endpoint import LIMIT, Endpoint
 from serving.forecasts import ModelName
 from serving.keys import Scope
-from serving.problems import ProblemError, unknown, unprocessable
+from serving.problems import ProblemError, unknown
 from serving.responses import JSON, joined
 from serving.runtime import Runtime
 from serving.times import to_rfc3339_or_none
 
 DEFAULT_LIMIT = 100
-ALERT_STATES = ("open", "resolved")
 
 
 def stop_eta(request: Request) -> Response:
@@ -66,18 +65,6 @@ def routes(request: Request) -> Response:
     )
 
 
-def alerts(request: Request) -> Response:
-    """Alerts, the newest first; ``state``, ``stop_id`` and ``route_id`` narrow them."""
-    asked = request.query_params
-    state = asked.get("state")
-    if state is not None and state not in ALERT_STATES:
-        raise unprocessable(f"state: {state!r} is unknown; give one of {', '.join(ALERT_STATES)}")
-    found = runtime_of(request).ops.alerts(
-        state, asked.get("stop_id"), asked.get("route_id"), _limit(request)
-    )
-    return joined("alerts", found)
-
-
 def summary(request: Request) -> Response:
     """Where the log ends, how far the engine is, and what it holds."""
     runtime = runtime_of(request)
@@ -99,12 +86,6 @@ def summary(request: Request) -> Response:
     )
 
 
-ALERT_FILTERS = (
-    {"name": "state", "in": "query", "schema": {"enum": list(ALERT_STATES)}},
-    {"name": "stop_id", "in": "query", "schema": {"type": "string"}},
-    {"name": "route_id", "in": "query", "schema": {"type": "string"}},
-    LIMIT,
-)
 READ_CALLS = (
     Endpoint(
         method="GET",
@@ -147,17 +128,6 @@ READ_CALLS = (
         answer=wire.RouteList,
         refusals=(422,),
         query=(LIMIT,),
-    ),
-    Endpoint(
-        method="GET",
-        path="/v1/alerts",
-        scope=Scope.READ,
-        handle=alerts,
-        name="alerts",
-        summary="Alerts, the newest first",
-        answer=wire.AlertList,
-        refusals=(422,),
-        query=ALERT_FILTERS,
     ),
     Endpoint(
         method="GET",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from features.route_book import RouteBook
 from features.routes import StopPlan
-from serving.alerts import LATE_RISK, Action, AlertPolicy, Decision, LateRisk, Reason, Watch, decide
+from serving.alerts import STOP_SLOT, Action, AlertPolicy, Decision, Kind, Reason, Rule, Signal, Watch, decide
 from serving.batch import Batch
 from serving.promises import DeliveryWindow, Promise, PromisePolicy, Revise, revise
+from serving.rules import StopNow, strongest
 from serving.scoring import Scores
+from serving.times import US
+
+WatchKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +30,26 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was decided about one row of the scores."""
+    """What was decided about one row of the scores.
+
+    alert : None where there is nothing to decide, since no rule fires and none is remembered
+    told : why the rule says what it says
+    """
 
     row: int
     plan: StopPlan | None
-    alert: Decision
+    alert: Decision | None
+    told: str
     revision: Revision | None
+
+    @property
+    def action(self) -> Action:
+        return Action.NONE if self.alert is None else self.alert.action
 
     @property
     def is_told(self) -> bool:
         """Whether somebody hears of it, so that its reasons are worth computing."""
-        return self.revision is not None or self.alert.action in (Action.OPEN, Action.UPDATE)
+        return self.revision is not None or self.action in (Action.OPEN, Action.UPDATE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +59,8 @@ class Desk:
     promise_policy: PromisePolicy
     alert_policy: AlertPolicy
     promises: dict[str, Promise] = field(default_factory=dict)
-    watches: dict[str, Watch] = field(default_factory=dict)
-    watched: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    watches: dict[WatchKey, Watch] = field(default_factory=dict)
+    watched: dict[str, set[WatchKey]] = field(default_factory=lambda: defaultdict(set))
 
     def restore(self, promises: Iterable[Promise], watches: Iterable[Watch]) -> None:
         self.promises = {promise.stop_id: promise for promise in promises}
@@ -80,23 +93,25 @@ class Desk:
         """Decide on one row and remember it; nothing is told yet."""
         stop_id = scores.stop_ids[row]
         plan = book.stop(stop_id)
-        risk = LateRisk(
-            stop_id=stop_id,
-            route_id=scores.vectors.route_ids[row] or "",
-            as_of_us=scores.as_of_us,
-            late_probability=scores.risk(row),
-            service_level=plan.service_level if plan else None,
-        )
-        return Judgement(
-            row=row, plan=plan, alert=self._watch(risk, batch), revision=self._revise(scores, row, batch)
-        )
+        decision, told = self._late(scores, row, plan, batch)
+        revision = self._revise(scores, row, batch)
+        return Judgement(row=row, plan=plan, alert=decision, told=told, revision=revision)
+
+    def follow(self, signal: Signal, batch: Batch) -> Decision | None:
+        """Decide on a signal that is about no stop."""
+        return self._decide(signal, batch)
+
+    def missing(self, seen: Collection[WatchKey], at_us: int, batch: Batch) -> list[Decision]:
+        """End the watches of routes, depots, zones and areas of which nothing is said any more."""
+        gone = [key for key in self.watches if key[0] != STOP_SLOT and key not in seen]
+        return [self._end(key, Reason.ROUTE_OVER, at_us, batch) for key in sorted(gone)]
 
     def end_stops(self, route_id: str, book: RouteBook, at_us: int, batch: Batch) -> list[Decision]:
         """Stop watching stops of a route that were reached or given up."""
         return [
-            self._end(stop_id, route_id, reason, at_us, batch)
-            for stop_id in sorted(self.watched.get(route_id, ()))
-            if (reason := _ended(book, stop_id)) is not None
+            self._end(key, reason, at_us, batch)
+            for key in sorted(self.watched.get(route_id, ()))
+            if key[0] == STOP_SLOT and (reason := _ended(book, key[1])) is not None
         ]
 
     def forget_route(
@@ -106,16 +121,41 @@ class Desk:
         for stop_id in stop_ids:
             self.promises.pop(stop_id, None)
         watched = sorted(self.watched.get(route_id, ()))
-        ends = [self._end(stop_id, route_id, Reason.ROUTE_OVER, at_us, batch) for stop_id in watched]
+        ends = [self._end(key, Reason.ROUTE_OVER, at_us, batch) for key in watched]
         self.watched.pop(route_id, None)
         return ends
 
-    def _watch(self, risk: LateRisk, batch: Batch) -> Decision:
-        before = self.watches.get(risk.stop_id) or Watch(stop_id=risk.stop_id, route_id=risk.route_id)
-        decision = decide(before, risk, self.alert_policy)
+    def _late(
+        self, scores: Scores, row: int, plan: StopPlan | None, batch: Batch
+    ) -> tuple[Decision | None, str]:
+        promise, at_us, policy = scores.promises[row], scores.as_of_us, self.alert_policy
+        end_us = promise.first.end_us if promise else None
+        now = StopNow(as_of_us=at_us, promise_end_us=end_us, late_probability=scores.risk(row))
+        rule, finding = strongest(now, policy.impossible_quantile)
+        lead_s = float("inf") if end_us is None else (end_us - at_us) / US
+        signal = Signal(
+            kind=Kind.STOP,
+            subject_id=scores.stop_ids[row],
+            rule=rule,
+            as_of_us=at_us,
+            strength=finding.strength,
+            bars=policy.bars(plan.service_level if plan else None),
+            told=finding.told.value,
+            route_id=scores.vectors.route_ids[row] or "",
+            actionable=rule is Rule.WINDOW_BROKEN or lead_s >= policy.least_lead_s,
+        )
+        return self._decide(signal, batch), signal.told
+
+    def _decide(self, signal: Signal, batch: Batch) -> Decision | None:
+        before = self.watches.get((signal.slot, signal.subject_id))
+        if before is None:
+            if signal.strength < signal.bars.open_at:
+                return None
+            before = Watch.blank(signal)
+        decision = decide(before, signal, self.alert_policy)
         if decision.watch != before:
             self._keep(decision.watch)
-            batch.watches[LATE_RISK, risk.stop_id] = decision.watch
+            batch.watches[decision.watch.key] = decision.watch
         return decision
 
     def _revise(self, scores: Scores, row: int, batch: Batch) -> Revision | None:
@@ -133,17 +173,30 @@ class Desk:
         batch.promises[promise.stop_id] = promise
 
     def _keep(self, watch: Watch) -> None:
-        self.watches[watch.stop_id] = watch
-        self.watched[watch.route_id].add(watch.stop_id)
+        if watch.is_blank:
+            self.watches.pop(watch.key, None)
+            self.watched.get(watch.route_id or "", set()).discard(watch.key)
+            return
+        self.watches[watch.key] = watch
+        if watch.route_id is not None:
+            self.watched[watch.route_id].add(watch.key)
 
-    def _end(self, stop_id: str, route_id: str, reason: Reason, at_us: int, batch: Batch) -> Decision:
-        risk = LateRisk(
-            stop_id=stop_id, route_id=route_id, as_of_us=at_us, late_probability=None, ended=reason
+    def _end(self, key: WatchKey, reason: Reason, at_us: int, batch: Batch) -> Decision:
+        before = self.watches.pop(key)
+        signal = Signal(
+            kind=before.kind,
+            subject_id=before.subject_id,
+            rule=before.rule,
+            as_of_us=at_us,
+            strength=0.0,
+            bars=self.alert_policy.bars(None),
+            route_id=before.route_id,
+            ended=reason,
         )
-        decision = self._watch(risk, batch)
-        self.watches.pop(stop_id, None)
-        self.watched[route_id].discard(stop_id)
-        batch.watches[LATE_RISK, stop_id] = Watch(stop_id=stop_id, route_id=route_id)
+        decision = decide(before, signal, self.alert_policy)
+        if before.route_id is not None:
+            self.watched[before.route_id].discard(key)
+        batch.watches[key] = Watch.blank(signal)
         return decision
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from data_contracts.record import MODEL, TICK, Record
+from data_contracts.record import COMMAND, MODEL, TICK, Record
 from features.live import LiveFeatures
 from features.online import Versions
 from serving.batch import Batch
@@ -91,7 +91,7 @@ class Engine:
         for route_id, body in self._ops.routes():
             self._features.book.load(route_id, body)
         self._features.restore(self._ops.feature_state())
-        self._rounds.restore(self._ops)
+        self._rounds.restore(self._ops, self.checkpoint.as_of_us)
         if self.checkpoint.model_version is not None:
             self._model = self._load_model(self.checkpoint.model_version)
 
@@ -106,6 +106,8 @@ class Engine:
                 self._take_model(str(record.body["version"]))
             elif record.type == "promises":
                 self._hear_promise(record, batch)
+            elif record.type == COMMAND:
+                self._rounds.disruptions.command(record.body, record.received_us, batch)
             for route_id in route_ids:
                 self._note_route(route_id, record, batch)
 
@@ -135,9 +137,11 @@ class Engine:
             self._rounds.sweep(at_us, batch)
             self.checkpoint = replace(self.checkpoint, swept_us=at_us)
         self._rounds.end_stops(at_us, batch)
+        self._rounds.look(at_us, self.checkpoint.scored_us, batch)
         if self._model is not None:
             self._rounds.run(at_us, self.checkpoint.scored_us, self._model, batch)
             self.checkpoint = replace(self.checkpoint, scored_us=at_us)
+        self._rounds.disruptions.tick(at_us, batch)
 
 
 def cut_at_ticks(records: Sequence[Record]) -> Iterator[tuple[list[Record], Record | None]]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from serving.alerts import Phase, Watch
+from serving.alerts import Kind, Phase, Rule, Watch
 from serving.cadence import HistoryTail, RouteCadence
 from serving.database import connect, immediate, statements
+from serving.incidents import Incident
 from serving.promises import DeliveryWindow, Promise
 
 
@@ -51,8 +52,9 @@ class StoredAlert:
 
     alert_id: str
     rule: str
-    stop_id: str
-    route_id: str
+    stop_id: str | None
+    route_id: str | None
+    incident_id: str | None
     state: str
     opened_us: int
     updated_us: int
@@ -122,10 +124,13 @@ class Transaction:
         self._many("save_promise", (_promise_row(promise) for promise in promises))
 
     def save_watches(self, watches: Iterable[Watch]) -> None:
-        self._many("save_watch", ((w.rule, w.stop_id, orjson.dumps(asdict(w))) for w in watches))
+        self._many("save_watch", ((*w.key, orjson.dumps(asdict(w))) for w in watches))
 
     def save_alerts(self, alerts: Iterable[StoredAlert]) -> None:
         self._many("save_alert", (astuple(alert) for alert in alerts))
+
+    def save_incidents(self, incidents: Iterable[Incident]) -> None:
+        self._many("save_incident", (_incident_row(incident) for incident in incidents))
 
     def enqueue(self, events: Iterable[OutboxEvent]) -> None:
         self._many("enqueue", (astuple(event) for event in events))
@@ -190,7 +195,13 @@ class OpsStore:
 
     def watches(self) -> list[Watch]:
         bodies = [orjson.loads(body) for (body,) in self._connection.execute(self._sql["watches"])]
-        return [Watch(**{**body, "phase": Phase(body["phase"])}) for body in bodies]
+        words = {"phase": Phase, "kind": Kind, "rule": Rule}
+        return [Watch(**body | {name: word(body[name]) for name, word in words.items()}) for body in bodies]
+
+    def incidents(self, since_us: int) -> list[Incident]:
+        """Those that are not resolved, and those of which something has happened since."""
+        rows = self._connection.execute(self._sql["live_incidents"], (since_us, since_us))
+        return [Incident.load(body) for (body,) in rows]
 
     def open_alerts(self) -> list[dict[str, Any]]:
         return [orjson.loads(body) for (body,) in self._connection.execute(self._sql["open_alerts"])]
@@ -216,6 +227,14 @@ def promise_from(row: tuple[Any, ...]) -> Promise:
         told=DeliveryWindow(start_us=told_start_us, end_us=told_end_us),
         revisions=revisions,
         told_us=told_us,
+    )
+
+
+def _incident_row(incident: Incident) -> tuple[Any, ...]:
+    return (
+        *(incident.incident_id, incident.cause.value, incident.subject_id, incident.area_id),
+        *(incident.state.value, incident.opened_us, incident.updated_us, incident.muted_until_us),
+        incident.dump(),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ import orjson
 from serving.database import connect_to_read, statements
 from serving.ops import Checkpoint, OutboxEvent, promise_from
 from serving.promises import Promise
+
+#: Where a row stands in a list, newest first, and its text.
+Placed = tuple[int, str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """How many rows, and after which one: its instant and id."""
+
+    limit: int
+    after: tuple[int, str] | None = None
 
 
 class OpsReader:
@@ -41,8 +53,20 @@ class OpsReader:
         """Kept forecasts of a stop, the newest first."""
         return self._bodies("history", (stop_id, limit))
 
-    def alerts(self, state: str | None, stop_id: str | None, route_id: str | None, limit: int) -> list[bytes]:
-        return self._bodies("alerts", (state, stop_id, route_id, limit))
+    def alerts(self, page: Page, **wanted: str | None) -> list[Placed]:
+        """Alerts, the newest first; by state, stop_id, route_id, incident_id or rule."""
+        names = ("state", "stop_id", "route_id", "incident_id", "rule")
+        return self._page("alerts", dict.fromkeys(names) | wanted, page)
+
+    def incidents(self, page: Page, live: bool = False, **wanted: str | None) -> list[Placed]:
+        """Incidents, the newest first; by state, cause, area_id or subject_id, or those not resolved."""
+        names = ("state", "cause", "area_id", "subject_id")
+        asked = dict.fromkeys(names) | wanted | {"live": "yes" if live else None}
+        return self._page("incidents", asked, page)
+
+    def incident(self, incident_id: str) -> bytes | None:
+        rows = self._rows("incident", (incident_id,))
+        return rows[0][0] if rows else None
 
     def outbox(self, after: int, limit: int) -> list[tuple[int, OutboxEvent]]:
         """Events past a position, each with its own, in the order in which they were committed."""
@@ -81,6 +105,12 @@ class OpsReader:
     def _rows(self, name: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._connection.execute(self._sql[name], arguments).fetchall()
+
+    def _page(self, name: str, wanted: Mapping[str, str | None], page: Page) -> list[Placed]:
+        before_us, after_id = page.after or (None, None)
+        asked = {**wanted, "before_us": before_us, "after_id": after_id, "limit": page.limit}
+        with self._lock:
+            return self._connection.execute(self._sql[name], asked).fetchall()
 
     def _bodies(self, name: str, arguments: tuple[Any, ...]) -> list[bytes]:
         return [body for (body,) in self._rows(name, arguments)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,15 +10,18 @@ import orjson
 
 from data_contracts.record import Record
 from features.live import LiveFeatures
-from serving.alerts import Action, AlertPolicy, Decision
+from serving.alerts import AlertPolicy
 from serving.batch import Batch
 from serving.cadence import Cadence, Due, HistoryTail, RouteCadence, due, slipped, worth_keeping
 from serving.desk import Desk
+from serving.disruptions import Disruptions
 from serving.forecasts import ModelName, documents
+from serving.grouping import IncidentPolicy
 from serving.ops import OpsStore, StoredForecast
 from serving.promises import PromisePolicy
+from serving.rules import RulePolicy
 from serving.scoring import Forecaster, Scores, score
-from serving.telling import Document, Telling
+from serving.telling import Document
 from serving.times import US
 
 
@@ -30,6 +33,8 @@ class EngineSettings:
     cadence: Cadence = field(default_factory=Cadence)
     promises: PromisePolicy = field(default_factory=PromisePolicy)
     alerts: AlertPolicy = field(default_factory=AlertPolicy)
+    rules: RulePolicy = field(default_factory=RulePolicy)
+    incidents: IncidentPolicy = field(default_factory=IncidentPolicy)
 
 
 class Rounds:
@@ -37,16 +42,18 @@ class Rounds:
 
     def __init__(self, features: LiveFeatures, settings: EngineSettings) -> None:
         self._features, self._book, self._settings = features, features.book, settings
-        self._telling = Telling(settings.alerts)
         self._routes: dict[str, RouteCadence] = {}
         self._tails: dict[str, HistoryTail] = {}
         self.desk = Desk(promise_policy=settings.promises, alert_policy=settings.alerts)
+        self.disruptions = Disruptions(
+            features, self.desk, settings.alerts, settings.rules, settings.incidents
+        )
 
-    def restore(self, ops: OpsStore) -> None:
+    def restore(self, ops: OpsStore, as_of_us: int) -> None:
         self._routes = {route.route_id: route for route in ops.cadences()}
         self._tails = ops.history_tails()
-        self._telling.restore(ops.open_alerts())
         self.desk.restore(ops.promises(), ops.watches())
+        self.disruptions.restore(ops, as_of_us)
 
     def touch(self, route_id: str, record: Record, batch: Batch) -> None:
         """Something happened to a route."""
@@ -80,7 +87,7 @@ class Rounds:
     def end_stops(self, at_us: int, batch: Batch) -> None:
         """Close the alerts of stops that were reached or given up."""
         for route_id in sorted(route.route_id for route in self._routes.values() if route.dirty):
-            self._tell_ends(self.desk.end_stops(route_id, self._book, at_us, batch), at_us, batch)
+            self.disruptions.ended(self.desk.end_stops(route_id, self._book, at_us, batch), at_us, batch)
 
     def sweep(self, at_us: int, batch: Batch) -> None:
         """Forget old history, and routes that ended or fell silent long ago."""
@@ -88,7 +95,7 @@ class Rounds:
         for route_id in [r.route_id for r in self._routes.values() if self._is_over(r, at_us)]:
             route = self._book.route(route_id)
             stop_ids = list(route.stops) if route else []
-            self._tell_ends(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
+            self.disruptions.ended(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
             for stop_id in stop_ids:
                 self._tails.pop(stop_id, None)
             if route is not None:
@@ -96,11 +103,10 @@ class Rounds:
             batch.forget_route(route_id)
             del self._routes[route_id]
 
-    def _tell_ends(self, decisions: Iterable[Decision], at_us: int, batch: Batch) -> None:
-        for decision in decisions:
-            if decision.action is Action.RESOLVE:
-                arrived_us = self._book.arrived(decision.watch.stop_id)
-                self._telling.resolution(decision, at_us, batch, arrived_us)
+    def look(self, at_us: int, last_us: int, batch: Batch) -> None:
+        """Ask what is about routes, depots, zones and areas."""
+        live = sorted(route.route_id for route in self._routes.values() if route.live)
+        self.disruptions.look(live, at_us, last_us, batch)
 
     def _is_over(self, cadence: RouteCadence, at_us: int) -> bool:
         """Whether nothing more is to be expected of a route, by its plan and by what was heard of it."""
@@ -158,7 +164,7 @@ class Rounds:
             row = judgement.row
             self._store(scores, row, texts[row], batch)
             late_s = float(scores.expected_late_s[row])
-            self._telling.judgement(judgement, texts[row], late_s, scores.as_of_us, batch)
+            self.disruptions.judged(judgement, texts[row], late_s, scores.as_of_us, batch)
 
     def _store(self, scores: Scores, row: int, text: Document, batch: Batch) -> None:
         stored = StoredForecast(

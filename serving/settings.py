@@ -11,9 +11,11 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence
+from serving.grouping import IncidentPolicy
 from serving.log import Clock
 from serving.promises import PromisePolicy
 from serving.rounds import EngineSettings
+from serving.rules import RulePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,13 @@ def load_settings(workspace: Workspace) -> ServiceSettings:
 
 
 def _service_settings(table: dict[str, Any]) -> ServiceSettings:
-    parts = {"cadence": Cadence(), "promises": PromisePolicy(), "alerts": AlertPolicy()}
+    parts = {
+        "cadence": Cadence(),
+        "promises": PromisePolicy(),
+        "alerts": AlertPolicy(),
+        "rules": RulePolicy(),
+        "incidents": IncidentPolicy(),
+    }
     engine = EngineSettings(
         coverage=float(table.pop("coverage", EngineSettings().coverage)),
         **{name: _changed(default, table.pop(name, {}), name) for name, default in parts.items()},

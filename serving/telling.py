@@ -7,10 +7,12 @@ from typing import Any
 import orjson
 import structlog
 
-from serving.alerts import LATE_RISK, Action, AlertPolicy, Decision
+from serving.alerts import Action, AlertPolicy, Decision, Kind
 from serving.batch import Batch
-from serving.desk import Judgement, Revision
+from serving.desk import Revision
 from serving.forecasts import window_document
+from serving.incident_documents import incident_document
+from serving.incidents import Incident
 from serving.ops import StoredAlert
 from serving.outbox import EventType, outbox_event
 from serving.times import from_rfc3339, to_rfc3339, to_rfc3339_or_none
@@ -24,6 +26,8 @@ EVENT_OF = {
     Action.UPDATE: EventType.DELAY_UPDATED,
     Action.RESOLVE: EventType.DELAY_RESOLVED,
 }
+#: Stops that an event about an incident names; the API gives all of them.
+STOPS_IN_EVENT = 100
 
 
 class Telling:
@@ -36,31 +40,39 @@ class Telling:
     def restore(self, alerts: list[Document]) -> None:
         self.open = {alert["alert_id"]: alert for alert in alerts}
 
-    def judgement(
-        self, judgement: Judgement, forecast: Document, expected_late_s: float, at_us: int, batch: Batch
+    def alert(
+        self, decision: Decision, news: Document, at_us: int, batch: Batch, *, incident: Incident | None
     ) -> None:
-        """Tell what a score led to."""
-        if judgement.revision is not None:
-            _tell_revision(judgement.revision, forecast, at_us, batch)
-        if judgement.alert.action is Action.RESOLVE:
-            self.resolution(judgement.alert, at_us, batch)
-        elif judgement.alert.action in (Action.OPEN, Action.UPDATE):
-            level = judgement.plan.service_level if judgement.plan else None
-            severity = self._policy.severity(expected_late_s, level)
-            self._tell(judgement.alert, _risk(forecast, severity), at_us, batch)
+        """An alert was opened or has changed, in an incident or in none."""
+        self._keep(decision, news | {"incident_id": incident.incident_id if incident else None}, at_us, batch)
+
+    def silent(self, decision: Decision, news: Document, at_us: int, batch: Batch, incident_id: str) -> None:
+        """An alert was opened of which its incident speaks: no event of its own."""
+        self._keep(decision, news | {"incident_id": incident_id, "inhibited": True}, at_us, batch)
+
+    def update(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:
+        """An open alert has moved."""
+        self._keep(decision, news, at_us, batch)
 
     def resolution(self, decision: Decision, at_us: int, batch: Batch, arrived_us: int | None = None) -> None:
-        """Tell that an alert is over."""
-        self._tell(decision, {"arrived_at": to_rfc3339_or_none(arrived_us)}, at_us, batch)
+        """An alert is over."""
+        self._keep(decision, {"arrived_at": to_rfc3339_or_none(arrived_us)}, at_us, batch)
 
-    def _tell(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:
-        alert_id, watch = decision.alert_id or "", decision.watch
-        is_over = decision.action is Action.RESOLVE
-        known = self.open.get(alert_id) or _new_alert(alert_id, watch.stop_id, watch.route_id, at_us)
+    def moved(self, alert_ids: list[str], incident: Incident, at_us: int, batch: Batch) -> None:
+        """Open alerts now belong to another incident."""
+        for alert_id in alert_ids:
+            if (alert := self.open.get(alert_id)) is not None:
+                self.open[alert_id] = alert | {"incident_id": incident.incident_id}
+                batch.alerts[alert_id] = _stored(self.open[alert_id], at_us)
+
+    def _keep(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:
+        alert_id, is_over = decision.alert_id or "", decision.action is Action.RESOLVE
+        known = self.open.get(alert_id) or _new_alert(decision, at_us)
         alert = (
             known
             | news
             | {
+                "rule": known["rule"] if is_over else decision.watch.rule.value,
                 "state": "resolved" if is_over else "open",
                 "updated_at": to_rfc3339(at_us),
                 "resolved_at": to_rfc3339(at_us) if is_over else None,
@@ -72,58 +84,14 @@ class Telling:
         else:
             self.open[alert_id] = alert
         batch.alerts[alert_id] = _stored(alert, at_us)
-        event_type = EVENT_OF[decision.action]
-        batch.outbox.append(outbox_event(event_type, watch.stop_id, at_us, alert, about=alert_id))
-        log.info(
-            f"alert_{decision.action.value}",
-            alert_id=alert_id,
-            stop_id=watch.stop_id,
-            reason=decision.reason.value,
-        )
+        if alert["subject"]["kind"] == Kind.STOP and not alert["inhibited"]:
+            event_type, subject = EVENT_OF[decision.action], alert["stop_id"]
+            batch.outbox.append(outbox_event(event_type, subject, at_us, alert, about=alert_id))
+        log.info(f"alert_{decision.action.value}", alert_id=alert_id, reason=decision.reason.value)
 
 
-def _new_alert(alert_id: str, stop_id: str, route_id: str, at_us: int) -> Document:
-    return {
-        "alert_id": alert_id,
-        "rule": LATE_RISK,
-        "state": "open",
-        "stop_id": stop_id,
-        "route_id": route_id,
-        "opened_at": to_rfc3339(at_us),
-        "updated_at": to_rfc3339(at_us),
-        "resolved_at": None,
-        "arrived_at": None,
-    }
-
-
-def _risk(forecast: Document, severity: str) -> Document:
-    reasons = forecast["reasons"]
-    return {
-        "severity": severity,
-        "late": forecast["late"],
-        "eta": forecast["eta"],
-        "promise": forecast["promise"],
-        "main_reason": reasons[0] if reasons else None,
-        "prediction_id": forecast["prediction_id"],
-    }
-
-
-def _stored(alert: Document, at_us: int) -> StoredAlert:
-    is_over = alert["state"] == "resolved"
-    return StoredAlert(
-        alert_id=alert["alert_id"],
-        rule=alert["rule"],
-        stop_id=alert["stop_id"],
-        route_id=alert["route_id"],
-        state=alert["state"],
-        opened_us=from_rfc3339(alert["opened_at"]),
-        updated_us=at_us,
-        resolved_us=at_us if is_over else None,
-        body=orjson.dumps(alert),
-    )
-
-
-def _tell_revision(revision: Revision, forecast: Document, at_us: int, batch: Batch) -> None:
+def tell_revision(revision: Revision, forecast: Document, at_us: int, batch: Batch) -> None:
+    """A customer is told a new window."""
     now = revision.now
     data = {
         "stop_id": now.stop_id,
@@ -137,3 +105,70 @@ def _tell_revision(revision: Revision, forecast: Document, at_us: int, batch: Ba
     }
     batch.outbox.append(outbox_event(EventType.WINDOW_CHANGED, now.stop_id, at_us, data))
     log.info("promise_revised", stop_id=now.stop_id, route_id=now.route_id, reason=revision.reason.value)
+
+
+def tell_incident(incident: Incident, policy: AlertPolicy, at_us: int, batch: Batch) -> None:
+    """A disruption has begun or is over; one that was never told is never said to be over."""
+    if incident.told_us is None:
+        return
+    event_type = EventType.DISRUPTION_CLOSED if incident.is_over else EventType.DISRUPTION_OPENED
+    data = incident_document(incident, policy, most_stops=STOPS_IN_EVENT)
+    batch.outbox.append(
+        outbox_event(event_type, incident.subject_id, at_us, data, about=incident.incident_id)
+    )
+    log.info("incident_told", incident_id=incident.incident_id, state=incident.state.value)
+
+
+def risk_news(forecast: Document, severity: str, told: str) -> Document:
+    """What a forecast adds to the alert of its stop."""
+    reasons = forecast["reasons"]
+    return {
+        "severity": severity,
+        "told": told,
+        "late": forecast["late"],
+        "eta": forecast["eta"],
+        "promise": forecast["promise"],
+        "main_reason": reasons[0] if reasons else None,
+        "prediction_id": forecast["prediction_id"],
+    }
+
+
+def _new_alert(decision: Decision, at_us: int) -> Document:
+    watch = decision.watch
+    return {
+        "alert_id": decision.alert_id,
+        "rule": watch.rule.value,
+        "state": "open",
+        "subject": {"kind": watch.kind.value, "id": watch.subject_id},
+        "stop_id": watch.subject_id if watch.kind is Kind.STOP else None,
+        "route_id": watch.route_id,
+        "incident_id": None,
+        "inhibited": False,
+        "opened_at": to_rfc3339(at_us),
+        "updated_at": to_rfc3339(at_us),
+        "resolved_at": None,
+        "arrived_at": None,
+        "severity": "low",
+        "told": "",
+        "late": None,
+        "eta": None,
+        "promise": None,
+        "main_reason": None,
+        "prediction_id": None,
+    }
+
+
+def _stored(alert: Document, at_us: int) -> StoredAlert:
+    is_over = alert["state"] == "resolved"
+    return StoredAlert(
+        alert_id=alert["alert_id"],
+        rule=alert["rule"],
+        stop_id=alert["stop_id"],
+        route_id=alert["route_id"],
+        incident_id=alert["incident_id"],
+        state=alert["state"],
+        opened_us=from_rfc3339(alert["opened_at"]),
+        updated_us=at_us,
+        resolved_us=at_us if is_over else None,
+        body=orjson.dumps(alert),
+    )

@@ -146,27 +146,116 @@ class IngestAnswer(Wire):
     rows: list[RowVerdict]
 
 
+class Subject(Wire):
+    kind: Literal["stop", "route", "zone", "depot", "area"]
+    id: str
+
+
 class Alert(BaseModel):
     alert_id: str
-    rule: str
+    rule: str = Field(description="The strongest rule that has fired on the subject.")
     state: Literal["open", "resolved"]
-    stop_id: str
-    route_id: str
+    subject: Subject
+    stop_id: str | None
+    route_id: str | None
+    incident_id: str | None
+    inhibited: bool = Field(description="Whether its incident speaks for it, so that it sends no event.")
     opened_at: datetime
     updated_at: datetime
     resolved_at: datetime | None
     arrived_at: datetime | None
     severity: Literal["low", "medium", "high"]
     late: Late | None
-    eta: datetime
+    told: str = Field(description="Why its rule fired.")
+    eta: datetime | None
     promise: Window | None
     main_reason: Reason | None
-    prediction_id: str
+    prediction_id: str | None
     decision: str = Field(description="Why the alert stands as it does.")
 
 
 class AlertList(Wire):
     alerts: list[Alert]
+    next_cursor: str | None
+
+
+class Transition(Wire):
+    """A step of an incident's life: who took it, when and why."""
+
+    at: datetime
+    from_: Literal["open", "acknowledged", "snoozed"] | None = Field(alias="from")
+    to: Literal["open", "acknowledged", "snoozed", "resolved"]
+    who: str
+    why: str
+
+
+class AlertCount(Wire):
+    open: int
+    total: int
+
+
+class Affected(Wire):
+    """What the alerts of an incident are about; ``stops`` counts all of them."""
+
+    stops: int
+    stop_ids: list[str]
+    route_ids: list[str]
+    zone_ids: list[str]
+
+
+class Incident(Wire):
+    """Alerts of one cause about one subject."""
+
+    incident_id: str
+    cause: Literal["storm", "slow_zone", "sort_delay", "breakdown", "route_behind"]
+    state: Literal["open", "acknowledged", "snoozed", "resolved"]
+    severity: Literal["low", "medium", "high"]
+    subject: Subject
+    area_id: str | None
+    opened_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None
+    snoozed_until: datetime | None
+    told_at: datetime | None = Field(description="When disruption.opened was sent.")
+    untold: str | None = Field(description="Why it was not sent, or not yet.")
+    evidence: list[str]
+    alerts: AlertCount
+    weighed_minutes: float = Field(description="Expected lateness times priority, of its open alerts.")
+    affected: Affected
+    actions: list[dict[str, Any]]
+    transitions: list[Transition]
+
+
+class IncidentList(Wire):
+    incidents: list[Incident]
+    next_cursor: str | None
+
+
+class IncidentStep(Wire):
+    """What somebody asks of an incident."""
+
+    why: str = Field(default="", max_length=500)
+
+
+class Snooze(IncidentStep):
+    """Quiet ``until`` an instant, or for some ``minutes``."""
+
+    until: datetime | None = None
+    minutes: float | None = Field(default=None, gt=0, le=10_080, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def says_how_long(self) -> Snooze:
+        if (self.until is None) == (self.minutes is None):
+            raise ValueError("give until, or minutes")
+        if self.until is not None and self.until.tzinfo is None:
+            raise ValueError("until needs a time zone, such as 2026-03-02T12:00:00Z")
+        return self
+
+
+class StepAnswer(Wire):
+    command_id: str
+    applied: bool = Field(description="Whether the engine has done it; if not, it will.")
+    incident: Incident
 
 
 class RouteOverview(Wire):

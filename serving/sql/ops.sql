@@ -68,16 +68,17 @@ CREATE TABLE IF NOT EXISTS promises (
     told_us INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS alert_watch (
-    rule TEXT NOT NULL,
-    stop_id TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    subject_id TEXT NOT NULL,
     body BLOB NOT NULL,
-    PRIMARY KEY (rule, stop_id)
+    PRIMARY KEY (slot, subject_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (
     alert_id TEXT PRIMARY KEY,
     rule TEXT NOT NULL,
-    stop_id TEXT NOT NULL,
-    route_id TEXT NOT NULL,
+    stop_id TEXT,
+    route_id TEXT,
+    incident_id TEXT,
     state TEXT NOT NULL,
     opened_us INTEGER NOT NULL,
     updated_us INTEGER NOT NULL,
@@ -85,6 +86,20 @@ CREATE TABLE IF NOT EXISTS alerts (
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS alerts_state ON alerts (state, opened_us);
+CREATE INDEX IF NOT EXISTS alerts_incident ON alerts (incident_id);
+CREATE TABLE IF NOT EXISTS incidents (
+    incident_id TEXT PRIMARY KEY,
+    cause TEXT NOT NULL,
+    subject_id TEXT NOT NULL,
+    area_id TEXT,
+    state TEXT NOT NULL,
+    opened_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL,
+    muted_until_us INTEGER,
+    body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS incidents_of_one_cause ON incidents (cause, subject_id) WHERE state != 'resolved';
+CREATE INDEX IF NOT EXISTS incidents_opened ON incidents (opened_us);
 CREATE TABLE IF NOT EXISTS outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
@@ -194,7 +209,7 @@ DELETE FROM forecast_latest WHERE route_id = ?
 DELETE FROM promises WHERE route_id = ?
 
 -- name: forget_watch
-DELETE FROM alert_watch WHERE rule = ? AND stop_id = ?
+DELETE FROM alert_watch WHERE slot = ? AND subject_id = ?
 
 -- name: save_promise
 INSERT INTO promises (stop_id, route_id, first_start_us, first_end_us, told_start_us, told_end_us, revisions, told_us)
@@ -211,25 +226,48 @@ SELECT stop_id, route_id, first_start_us, first_end_us, told_start_us, told_end_
 WHERE stop_id IN (SELECT value FROM json_each(?))
 
 -- name: save_watch
-INSERT INTO alert_watch (rule, stop_id, body) VALUES (?, ?, ?)
-ON CONFLICT (rule, stop_id) DO UPDATE SET body = excluded.body
+INSERT INTO alert_watch (slot, subject_id, body) VALUES (?, ?, ?)
+ON CONFLICT (slot, subject_id) DO UPDATE SET body = excluded.body
 
 -- name: watches
 SELECT body FROM alert_watch
 
 -- name: save_alert
-INSERT INTO alerts (alert_id, rule, stop_id, route_id, state, opened_us, updated_us, resolved_us, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (alert_id) DO UPDATE SET state = excluded.state, updated_us = excluded.updated_us,
+INSERT INTO alerts (alert_id, rule, stop_id, route_id, incident_id, state, opened_us, updated_us, resolved_us, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (alert_id) DO UPDATE SET rule = excluded.rule, incident_id = excluded.incident_id, state = excluded.state, updated_us = excluded.updated_us,
     resolved_us = excluded.resolved_us, body = excluded.body
 
 -- name: open_alerts
 SELECT body FROM alerts WHERE state = 'open'
 
 -- name: alerts
-SELECT body FROM alerts
-WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR stop_id = ?2) AND (?3 IS NULL OR route_id = ?3)
-ORDER BY opened_us DESC, alert_id LIMIT ?4
+SELECT opened_us, alert_id, body FROM alerts
+WHERE (:state IS NULL OR state = :state) AND (:stop_id IS NULL OR stop_id = :stop_id)
+    AND (:route_id IS NULL OR route_id = :route_id) AND (:incident_id IS NULL OR incident_id = :incident_id)
+    AND (:rule IS NULL OR rule = :rule)
+    AND (:before_us IS NULL OR opened_us < :before_us OR (opened_us = :before_us AND alert_id > :after_id))
+ORDER BY opened_us DESC, alert_id LIMIT :limit
+
+-- name: save_incident
+INSERT INTO incidents (incident_id, cause, subject_id, area_id, state, opened_us, updated_us, muted_until_us, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (incident_id) DO UPDATE SET state = excluded.state, updated_us = excluded.updated_us,
+    muted_until_us = excluded.muted_until_us, body = excluded.body
+
+-- name: live_incidents
+SELECT body FROM incidents WHERE state != 'resolved' OR updated_us >= ? OR muted_until_us >= ?
+
+-- name: incident
+SELECT body FROM incidents WHERE incident_id = ?
+
+-- name: incidents
+SELECT opened_us, incident_id, body FROM incidents
+WHERE (:state IS NULL OR state = :state) AND (:live IS NULL OR state != 'resolved')
+    AND (:cause IS NULL OR cause = :cause) AND (:area_id IS NULL OR area_id = :area_id)
+    AND (:subject_id IS NULL OR subject_id = :subject_id)
+    AND (:before_us IS NULL OR opened_us < :before_us OR (opened_us = :before_us AND incident_id > :after_id))
+ORDER BY opened_us DESC, incident_id LIMIT :limit
 
 -- name: enqueue
 INSERT INTO outbox (event_id, type, subject, route_id, at_us, body) VALUES (?, ?, ?, ?, ?, ?)
@@ -255,5 +293,6 @@ FROM route_cadence AS c WHERE c.live ORDER BY c.route_id LIMIT ?
 SELECT (SELECT count(*) FROM route_cadence WHERE live) AS live_routes, (SELECT count(*) FROM stop_route) AS stops,
     (SELECT count(*) FROM forecast_latest) AS forecasts,
     (SELECT count(*) FROM alerts WHERE state = 'open') AS open_alerts, (SELECT count(*) FROM alerts) AS alerts,
+    (SELECT count(*) FROM incidents WHERE state != 'resolved') AS open_incidents,
     (SELECT count(*) FROM promises WHERE revisions > 0) AS revised_promises,
     (SELECT count(*) FROM outbox) AS outbox

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.alerts import Action, AlertPolicy, Decision, LateRisk, Phase, Reason, Watch, decide
+from serving.alerts import Action, AlertPolicy, Decision, Kind, Phase, Reason, Rule, Signal, Watch, decide
 from serving.promises import DeliveryWindow, Keep, Promise, PromisePolicy, Revise, revise
 from serving.times import US
 
 POLICY = AlertPolicy(open_at=0.5, close_below=0.3, hold_s=60, clear_s=60, cool_down_s=600)
+AT_ONCE = replace(POLICY, hold_s=0)
 MINUTE_US = 60 * US
+
+
+def risk_of(
+    probability: float | None,
+    at_us: int = 0,
+    *,
+    level: str | None = None,
+    policy: AlertPolicy = POLICY,
+    **more: Any,
+) -> Signal:
+    """What the late-risk rule says of a stop."""
+    return Signal(
+        kind=Kind.STOP,
+        subject_id="S-1",
+        route_id="R-1",
+        rule=more.pop("rule", Rule.LATE_RISK),
+        as_of_us=at_us,
+        strength=probability or 0.0,
+        bars=policy.bars(level),
+        **more,
+    )
+
+
+NOTHING = Watch.blank(risk_of(0.0))
 
 
 def follow_risk(*probabilities: float, ended: Reason | None = None) -> list[Decision]:
     """One decision a minute."""
-    watch, decisions = Watch(stop_id="S-1", route_id="R-1"), []
+    watch, decisions = NOTHING, []
     for minute, probability in enumerate(probabilities):
         last = minute == len(probabilities) - 1
-        risk = LateRisk(
-            stop_id="S-1",
-            route_id="R-1",
-            as_of_us=minute * MINUTE_US,
-            late_probability=probability,
-            ended=ended if last else None,
-        )
+        risk = risk_of(probability, minute * MINUTE_US, ended=ended if last else None)
         decisions.append(decide(watch, risk, POLICY))
         watch = decisions[-1].watch
     return decisions
@@ -79,15 +99,41 @@ def test_a_resolved_alert_does_not_flap() -> None:
 
 def test_an_express_stop_has_its_own_threshold() -> None:
     policy = replace(POLICY, open_at_by_service_level={"express": 0.2}, hold_s=0)
-    risk = LateRisk(stop_id="S", route_id="R", as_of_us=0, late_probability=0.25, service_level="express")
-    watch = Watch(stop_id="S", route_id="R")
-    assert decide(watch, risk, policy).action is Action.OPEN
-    assert decide(watch, replace(risk, service_level="standard"), policy).action is Action.NONE
+    assert decide(NOTHING, risk_of(0.25, level="express", policy=policy), policy).action is Action.OPEN
+    assert decide(NOTHING, risk_of(0.25, level="standard", policy=policy), policy).action is Action.NONE
 
 
 def test_a_stop_without_a_promise_never_alerts() -> None:
-    risk = LateRisk(stop_id="S", route_id="R", as_of_us=0, late_probability=None)
-    assert decide(Watch(stop_id="S", route_id="R"), risk, POLICY).reason is Reason.BELOW_THRESHOLD
+    assert decide(NOTHING, risk_of(None), POLICY).reason is Reason.BELOW_THRESHOLD
+
+
+def test_a_stronger_rule_takes_the_alert_over_instead_of_opening_a_second() -> None:
+    opened = decide(NOTHING, risk_of(0.6, policy=AT_ONCE), AT_ONCE)
+    stronger = risk_of(0.97, MINUTE_US, rule=Rule.PROMISE_IMPOSSIBLE, policy=AT_ONCE)
+    impossible = decide(opened.watch, stronger, AT_ONCE)
+    assert (impossible.action, impossible.reason) == (Action.UPDATE, Reason.ESCALATED)
+    assert impossible.alert_id == opened.alert_id
+    assert impossible.watch.rule is Rule.PROMISE_IMPOSSIBLE
+    back = decide(impossible.watch, risk_of(0.9, 2 * MINUTE_US), AT_ONCE)
+    assert (back.action, back.watch.rule) == (Action.NONE, Rule.PROMISE_IMPOSSIBLE)
+
+
+def test_a_risk_that_nobody_can_act_on_opens_nothing_but_stays_open() -> None:
+    beyond_help = risk_of(0.9, actionable=False, policy=AT_ONCE)
+    assert decide(NOTHING, beyond_help, AT_ONCE).reason is Reason.TOO_LATE_TO_ACT
+    opened = decide(NOTHING, risk_of(0.9, policy=AT_ONCE), AT_ONCE)
+    assert decide(opened.watch, beyond_help, AT_ONCE).reason is Reason.WITHIN_HYSTERESIS
+
+
+def test_a_minute_weighs_more_for_a_dear_order_of_an_express_customer() -> None:
+    policy = AlertPolicy(
+        priority_by_service_level={"express": 2.0},
+        priority_by_product_type={"medicine": 1.5},
+        value_of_one=100.0,
+    )
+    assert policy.priority("express", "medicine", 50.0) == pytest.approx(2.0 * 1.5 * 1.5)
+    assert policy.priority(None) == 1.0
+    assert [policy.severity(minutes) for minutes in (9.9, 10.0, 30.0)] == ["low", "medium", "high"]
 
 
 @given(
@@ -98,13 +144,11 @@ def test_a_stop_without_a_promise_never_alerts() -> None:
 def test_whatever_comes_an_alert_is_open_once_and_resolved_only_when_open(
     moments: list[tuple[int, float | None, bool]],
 ) -> None:
-    watch, now_us, open_id = Watch(stop_id="S-1", route_id="R-1"), 0, None
+    watch, now_us, open_id = NOTHING, 0, None
     for step_s, probability, is_ended in moments:
         now_us += step_s * US
         ended = Reason.STOP_REACHED if is_ended else None
-        risk = LateRisk(
-            stop_id="S-1", route_id="R-1", as_of_us=now_us, late_probability=probability, ended=ended
-        )
+        risk = risk_of(probability, now_us, ended=ended)
         decision = decide(watch, risk, POLICY)
         if decision.action is Action.OPEN:
             assert open_id is None

@@ -20,10 +20,13 @@ from features.online import Versions
 from features.vectors import Vectors
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence, HistoryTail, RouteCadence, due, slipped, worth_keeping
+from serving.commands import IncidentCommand
 from serving.engine import Engine
+from serving.incident_documents import incident_document
+from serving.incidents import Incident, Step
 from serving.log import Clock, EventLog, NewEvent
 from serving.ops import OpsStore
-from serving.readings import OpsReader
+from serving.readings import OpsReader, Page
 from serving.rounds import EngineSettings
 from serving.seed import seed
 from serving.times import US
@@ -190,8 +193,15 @@ class Bench:
     def forecast(self, stop_id: str) -> dict[str, Any]:
         return orjson.loads(self.reader.forecast(stop_id) or b"null")
 
+    def late_stops(self, state: str | None = None) -> list[dict[str, Any]]:
+        return [alert for alert in self.alerts(state) if alert["stop_id"]]
+
     def alerts(self, state: str | None = None) -> list[dict[str, Any]]:
-        return [orjson.loads(body) for body in self.reader.alerts(state, None, None, 100)]
+        return [orjson.loads(body) for *_, body in self.reader.alerts(Page(limit=100), state=state)]
+
+    def incident(self, incident_id: str) -> dict[str, Any]:
+        found = Incident.load(self.reader.incident(incident_id) or b"null")
+        return incident_document(found, self.settings.alerts)
 
     def events(self) -> list[dict[str, Any]]:
         return [orjson.loads(event.body) for _, event in self.reader.outbox(0, 10_000)]
@@ -265,8 +275,8 @@ def test_a_silent_vehicle_is_scored_by_the_tick(bench: Bench) -> None:
 
 def test_a_late_departure_becomes_an_alert_with_its_reason_and_an_event(bench: Bench) -> None:
     bench.play(*late_day())
-    alerts = bench.alerts()
-    assert alerts and all(alert["rule"] == "late_risk" for alert in alerts)
+    alerts = bench.late_stops()
+    assert {alert["rule"] for alert in alerts} == {"promise_impossible", "window_broken"}
     assert {alert["route_id"] for alert in alerts} == {"R-1"}
     assert alerts[0]["main_reason"] == {"code": "BEHIND_PLAN", "minutes": 12.3}
     types = [event["type"] for event in bench.events()]
@@ -372,7 +382,7 @@ def test_a_forgotten_route_leaves_no_alert_open(tmp_path: Path) -> None:
     bench.play(tick(20_000))
     assert bench.alerts("open") == []
     assert {alert["decision"] for alert in bench.alerts()} == {"ROUTE_OVER"}
-    assert len([e for e in bench.events() if e["type"] == "stop.delay.resolved"]) == len(bench.alerts())
+    assert len([e for e in bench.events() if e["type"] == "stop.delay.resolved"]) == len(bench.late_stops())
 
 
 def test_a_new_engine_goes_on_from_the_history(bench: Bench) -> None:
@@ -431,7 +441,7 @@ def test_vectors_are_stored_with_their_forecasts(bench: Bench) -> None:
 def test_a_quiet_policy_raises_no_alert(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "w", EngineSettings(alerts=AlertPolicy(open_at=1.1)))
     bench.play(*late_day())
-    assert bench.alerts() == []
+    assert bench.late_stops() == []
 
 
 def test_due_routes_are_whole_once_in_a_while_and_silent_ones_too() -> None:
@@ -472,3 +482,93 @@ def test_a_forecast_is_worth_keeping_when_it_moved() -> None:
     assert not worth_keeping(far, "S", HistoryTail(1, 7300 * US, 0.2), Cadence())
     assert worth_keeping(kept, "S", HistoryTail(1, 1060 * US, 0.2), Cadence())
     assert worth_keeping(kept, "S", HistoryTail(1, 1000 * US, 0.26), Cadence())
+
+
+# --- incidents ----------------------------------------------------------------------------------------------
+
+
+def forecast_storm(at_s: float, hour_us: int = NOON_US, rain_mm: float = 12.0) -> NewEvent:
+    at_us = NOON_US + int(at_s * US)
+    body = {
+        "area_id": "A",
+        "kind": "forecast",
+        "occurred_at": at_us,
+        "issued_at": at_us,
+        "valid_at": hour_us,
+        "precipitation_mm": rain_mm,
+        "temperature_c": 8.0,
+        "snow_cm": 0.0,
+        "wind_mps": 9.0,
+        "cloud_share": 1.0,
+    }
+    return NewEvent(type="weather", event_id=f"weather-{at_s}-{hour_us}", body=body, received_us=at_us)
+
+
+def operator(step: str, incident_id: str, at_s: float, until_s: float | None = None) -> NewEvent:
+    command = IncidentCommand(
+        incident_id=incident_id,
+        step=Step(step),
+        who="maria",
+        why="looked at it",
+        until_us=None if until_s is None else NOON_US + int(until_s * US),
+    )
+    return replace(command.event(f"command-{step}-{at_s}"), received_us=NOON_US + int(at_s * US))
+
+
+def stormy_day() -> list[NewEvent]:
+    return sorted([forecast_storm(-100), *late_day()], key=lambda event: event.received_us or 0)
+
+
+def incidents_of(bench: Bench) -> list[dict[str, Any]]:
+    found = [Incident.load(body) for *_, body in bench.reader.incidents(Page(limit=100))]
+    return [incident_document(incident, bench.settings.alerts) for incident in found]
+
+
+def test_a_storm_is_one_incident_that_silences_its_stops(bench: Bench) -> None:
+    bench.play(*stormy_day())
+    (storm,) = [incident for incident in incidents_of(bench) if incident["cause"] == "storm"]
+    assert "R-1-S4" in storm["affected"]["stop_ids"]
+    storms = [e for e in bench.events() if e["data"].get("incident_id") == storm["incident_id"]]
+    assert [event["type"] for event in storms] == ["disruption.opened"]
+    explained = [alert for alert in bench.late_stops() if alert["incident_id"] == storm["incident_id"]]
+    assert explained and all(alert["inhibited"] for alert in explained)
+    silenced = {alert["stop_id"] for alert in explained}
+    assert not silenced & {event["subject"] for event in bench.events() if "delay" in event["type"]}
+
+
+def test_a_command_takes_effect_at_its_place_in_the_log(bench: Bench) -> None:
+    bench.play(*stormy_day())
+    storm = next(each for each in incidents_of(bench) if each["cause"] == "storm")["incident_id"]
+    bench.play(operator("acknowledge", storm, 3650), operator("snooze", storm, 3660, 3720))
+    assert bench.incident(storm)["state"] == "snoozed"
+    bench.play(tick(3700), tick(3720))
+    steps = [(each["to"], each["who"], each["why"]) for each in bench.incident(storm)["transitions"]]
+    assert steps == [
+        ("open", "engine", "ALERT_OPENED"),
+        ("acknowledged", "maria", "looked at it"),
+        ("snoozed", "maria", "looked at it"),
+        ("acknowledged", "engine", "SNOOZE_OVER"),
+    ]
+
+
+def test_a_command_that_makes_no_sense_changes_nothing(bench: Bench) -> None:
+    bench.play(*stormy_day())
+    before = incidents_of(bench)
+    bench.play(operator("resolve", "nobody", 3650))
+    assert incidents_of(bench) == before
+
+
+@pytest.mark.parametrize("limit", [1, 9])
+def test_a_day_with_commands_replays_to_the_same_state_over_restarts(tmp_path: Path, limit: int) -> None:
+    whole, broken = Bench(tmp_path / "whole"), Bench(tmp_path / "broken")
+    whole.play(*stormy_day())
+    storm = next(each for each in incidents_of(whole) if each["cause"] == "storm")["incident_id"]
+    orders = [operator("snooze", storm, 3645, 3655), operator("resolve", storm, 3680)]
+    after = [*orders, *[tick(at) for at in range(3690, 9000, 30)]]
+    whole.play(*after)
+    broken.log.append([*stormy_day(), *after])
+    while broken.start().step(limit=limit * 10):
+        pass
+    assert everything(tmp_path / "broken") == everything(tmp_path / "whole")
+    closed = [event for event in whole.events() if event["type"] == "disruption.closed"]
+    assert storm in [event["data"]["incident_id"] for event in closed]

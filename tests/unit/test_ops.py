@@ -12,13 +12,13 @@ import pytest
 
 from data_contracts.errors import ModelError, WorkspaceError
 from data_contracts.workspace import Workspace
-from serving.alerts import Phase, Watch
+from serving.alerts import Kind, Phase, Watch
 from serving.cadence import RouteCadence
 from serving.log import Clock
 from serving.models import ChampionWatcher, ModelShelf
 from serving.ops import Checkpoint, OpsStore, OutboxEvent, StoredAlert, StoredForecast
 from serving.promises import DeliveryWindow, Promise
-from serving.readings import OpsReader
+from serving.readings import OpsReader, Page
 from serving.settings import ServiceSettings, load_settings
 from serving.times import from_rfc3339, rfc3339_array, to_rfc3339
 
@@ -59,7 +59,9 @@ def test_an_empty_store_starts_at_the_beginning_of_the_log(ops: OpsStore) -> Non
 def test_what_is_committed_is_taken_up_again(ops: OpsStore) -> None:
     checkpoint = Checkpoint(seq=7, as_of_us=9, scored_us=8, swept_us=1, model_version="3")
     cadence = RouteCadence(route_id="R-1", dirty=True, touched_us=5, whole_slip_s=1.5)
-    watch = Watch(stop_id="S-1", route_id="R-1", phase=Phase.OPEN, alert_id="a", told_probability=0.7)
+    watch = Watch(
+        slot="stop", kind=Kind.STOP, subject_id="S-1", phase=Phase.OPEN, alert_id="a", told_strength=0.7
+    )
     with ops.transaction() as tx:
         tx.save_checkpoint(checkpoint)
         tx.save_cadences([cadence, cadence.finished()])
@@ -102,6 +104,7 @@ def test_alerts_are_filtered(ops: OpsStore, reader: OpsReader) -> None:
             rule="late_risk",
             stop_id=f"S-{n}",
             route_id="R-1",
+            incident_id=None,
             state=state,
             opened_us=n,
             updated_us=n,
@@ -112,9 +115,10 @@ def test_alerts_are_filtered(ops: OpsStore, reader: OpsReader) -> None:
     ]
     with ops.transaction() as tx:
         tx.save_alerts(alerts)
-    assert reader.alerts("open", None, None, 10) == [b"2", b"0"]
-    assert reader.alerts(None, "S-1", None, 10) == [b"1"]
-    assert reader.alerts(None, None, "R-1", 1) == [b"2"]
+    assert reader.alerts(Page(limit=10), state="open") == [(2, "a2", b"2"), (0, "a0", b"0")]
+    assert reader.alerts(Page(limit=10), stop_id="S-1") == [(1, "a1", b"1")]
+    assert reader.alerts(Page(limit=1), route_id="R-1") == [(2, "a2", b"2")]
+    assert reader.alerts(Page(limit=9, after=(2, "a2"))) == [(1, "a1", b"1"), (0, "a0", b"0")]
     assert reader.counts()["open_alerts"] == 2
 
 
