@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from features.observations import (
+    LONGEST_DRIVE,
     LONGEST_US,
     Departure,
     Door,
@@ -66,9 +67,10 @@ def _arrive(route: Route, stop: StopPlan, seq: int, received_us: int, happened_u
     if not was_driving or left_at_us is None or left_zone_id is None:
         return None
     actual_us = happened_us - left_at_us
-    if not 0 < actual_us <= LONGEST_US or _was_passed_over(route, stop):
-        return None
     reference_us, _ = leg(stop, progress.left_position, progress.left_sequence)
+    longest_us = max(LONGEST_US, LONGEST_DRIVE * reference_us)
+    if not 0 < actual_us <= longest_us or _was_passed_over(route, stop):
+        return None
     progress.travel_slip_us += actual_us - reference_us
     return Drive(
         seq,

@@ -278,6 +278,12 @@ def time_in_phase_s(in_phase_s: Float) -> Float:
     return in_phase_s
 
 
+@feature(unit="s", low=-600, high=14 * DAY_S)
+def time_since_planned_s(plan_age_s: Float) -> Float:
+    """How long ago the stop was planned, or last given another place in its route."""
+    return plan_age_s
+
+
 @feature(unit="s", low=-DAY_S, high=3 * DAY_S)
 def departs_in_s(departure_in_s: Float) -> Float:
     """Time to the planned departure; 0 once left."""
@@ -527,6 +533,7 @@ FEATURES: tuple[Feature, ...] = (
     route_service_pace,
     phase,
     time_in_phase_s,
+    time_since_planned_s,
     departs_in_s,
     depot_slip_s,
     travel_slip_s,

@@ -15,6 +15,8 @@ RATIO_UNIT = 1e-6
 #: A door that took longer than this many times its reference teaches no more than this.
 LARGEST_RATIO = 20.0
 LONGEST_US = 86_400_000_000
+#: A drive teaches up to a day, and beyond it up to so many times its reference: line haul takes days.
+LONGEST_DRIVE = 10
 EARTH_RADIUS_M = 6_371_000.0
 
 

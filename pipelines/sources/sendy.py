@@ -7,6 +7,8 @@ outcomes are sealed (`pipelines.sources.frozen`). Encodings are fitted out of fo
 frozen on the test; riders are the clusters of intervals.
 
 - All ``Arrival at Destination`` columns and the label are the outcome, and nothing else.
+- The order is ready to leave once its rider is at the pick-up: that is its ``planned_departure_at``, and what it leaves
+  later than that is time spent waiting there. The route is known from then on.
 - ``Distance (KM)`` is the road distance of the plan, known with the order: ``planned_distance_m``.
 - Temperature and rain were measured at the order's placement. Each order brings its own weather row, told at its
   pick-up, nulls included, so that no order inherits the weather of another month.
@@ -37,7 +39,7 @@ AREA = "Nairobi"
 SIDE_FILES = ("Riders.csv", "VariableDefinitions.csv")
 FIRST_MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001 - a clock time of Nairobi
 TEST_FOLD_OF = 5
-_STAGES = ("Placement", "Confirmation", "Pickup")
+_STAGES = ("Placement", "Confirmation", "Arrival at Pickup", "Pickup")
 _LABEL = "Time from Pickup to Arrival"
 COLUMNS: Columns = {
     "Order No": pl.String,
@@ -102,16 +104,20 @@ def _dated(orders: pl.DataFrame) -> pl.DataFrame:
         orders.with_columns(drawn)
         .with_columns(
             left_at=utc(picked_up, TIMEZONE),
-            confirmed_at=utc(
-                pl.min_horizontal(_clock("Confirmation", _day("Confirmation")), picked_up), TIMEZONE
-            ),
-            placed_at=utc(pl.min_horizontal(_clock("Placement", _day("Placement")), picked_up), TIMEZONE),
+            ready_at=_by("Arrival at Pickup", picked_up),
+            confirmed_at=_by("Confirmation", picked_up),
+            placed_at=_by("Placement", picked_up),
             service_date=picked_up.dt.strftime("%Y-%m-%d"),
             route_id=pl.format("R-{}", "Order No"),
             stop_id=pl.format("S-{}", "Order No"),
         )
         .with_columns(arrived_at=pl.col("left_at") + label)
     )
+
+
+def _by(stage: str, latest: pl.Expr) -> pl.Expr:
+    """Instant of a stage; no stage is later than the pick-up."""
+    return utc(pl.min_horizontal(_clock(stage, _day(stage)), latest), TIMEZONE)
 
 
 def _day(stage: str) -> pl.Expr:
@@ -132,7 +138,9 @@ def _canonical(orders: pl.DataFrame) -> dict[str, pa.Table]:
         "route_id",
         "service_date",
         event_id=pl.format("{}:plan", "route_id"),
-        **planned,
+        occurred_at=pl.col("placed_at"),
+        received_at=pl.col("ready_at"),
+        planned_departure_at=pl.col("ready_at"),
         courier_id=pl.col("Rider Id"),
         area_id=pl.lit(AREA),
         origin_zone_id=grid_zone(pl.col("Pickup Lat"), pl.col("Pickup Long")),

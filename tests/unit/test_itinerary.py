@@ -96,6 +96,14 @@ def test_door_forgotten_open_teaches_no_more_than_the_largest_ratio():
     assert ratio(10**12, 1) == round(LARGEST_RATIO / RATIO_UNIT)
 
 
+def test_line_haul_of_days_teaches_and_a_forgotten_arrival_does_not():
+    for planned_h, learned in ((20, [Departure, Drive]), (1, [Departure])):
+        told = Told(stops=0)
+        told.tell("stops", make_stop(1, planned_travel_s=planned_h * 3600.0, occurred_at=at(-60)), minute=-60)
+        seen = [*told.hears("departed_depot", minute=0), *told.hears("arrived", 1, minute=50 * 60)]
+        assert [type(observation) for observation in seen] == learned
+
+
 def test_two_zones_have_one_link_either_way():
     assert link_key("Z-9", "Z-1") == link_key("Z-1", "Z-9") == "Z-1|Z-9"
 
@@ -380,6 +388,15 @@ def test_first_leg_starts_at_the_stop_being_served():
     assert rows.keys["pair"][0] == "Z-1|Z-2"
     assert rows.keys["from_site_id"][0] == "site-1"
     assert rows.numbers["from_service_us"][0] == 120 * SECOND_US
+
+
+def test_age_of_a_plan_counts_from_when_it_was_made_or_the_stop_was_moved():
+    told = Told(stops=1)
+    told.tell("stops", make_stop(2, occurred_at=at(-60)), minute=-60)
+    assert told.book.itinerary(["R-1"], at(0)).numbers["plan_age_s"].tolist()[1:] == [3600.0]
+    told.hears("resequenced", 2, minute=5, sequence=9)
+    ages = told.book.itinerary(["R-1"], at(6)).numbers["plan_age_s"]
+    assert math.isnan(ages[0]) and ages[1] == 60.0
 
 
 def test_departure_is_ahead_only_until_the_route_has_left():

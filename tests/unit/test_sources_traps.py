@@ -134,6 +134,14 @@ def test_sendy_planned_distance_is_in_metres() -> None:
     assert frame(golden("sendy"), "stops")["planned_distance_m"].to_list() == [8000, 4000, 12_000]
 
 
+def test_sendy_waiting_at_the_pick_up_is_a_late_departure_and_no_stage_is_after_it(tmp_path: Path) -> None:
+    ready = frame(golden("sendy"), "routes")["planned_departure_at"]
+    left = frame(golden("sendy"), "stop_events").filter(kind="departed_depot")["occurred_at"]
+    assert (left - ready).dt.total_minutes().to_list() == [10, 10, 10]
+    late = altered("sendy", tmp_path, **{"Arrival at Pickup - Time": "11:59:00 PM"})
+    assert (frame(late, "routes")["planned_departure_at"] <= left).all()
+
+
 def test_sendy_orders_of_the_day_before_keep_their_placement() -> None:
     placed = frame(golden("sendy"), "routes")["occurred_at"][2]
     assert placed == datetime(2001, 1, 6, 15, tzinfo=UTC)
