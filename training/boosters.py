@@ -1,8 +1,9 @@
 """The LightGBM side: boosters of what the causal prior misses. The only home of LightGBM's training.
 
 What is missed is learned as seconds (``Target.SECONDS``: arrival - prior) or as a share (``Target.SHARE``: quantiles of
-ln(arrival / prior), the mean of arrival / prior). Shares are weighted by the prior for the quantiles and by its
-square for the mean, so that both targets minimise the same losses in seconds.
+ln(arrival / prior), the mean of arrival / prior), or over the root of the prior (``Target.ROOT``), as errors grow that
+add up along a route. Rows are weighted by what a unit of the target is in seconds for the quantiles, and by its square
+for the mean, so that all targets minimise the same losses in seconds.
 """
 
 from __future__ import annotations
