@@ -7,7 +7,8 @@ PunctualError
 ├── NoTrainingRowsError    nothing is left to train on before the first test instant
 ├── ModelError             a model is corrupt, or does not fit the features that are served
 ├── ReplayError            a service stopped answering while events were replayed
-└── UnknownIdError         a stop, route or incident that the workspace has never seen
+├── SubscriptionError      a webhook cannot be set up as it was asked for
+└── UnknownIdError         a stop, route, incident or webhook that the workspace has never seen
 
 The command prints the message and leaves with ``exit_code``; the service turns it into a problem document.
 """
@@ -50,5 +51,9 @@ class ReplayError(PunctualError):
     """A service stopped answering while events were replayed."""
 
 
+class SubscriptionError(PunctualError):
+    """A webhook cannot be set up as it was asked for."""
+
+
 class UnknownIdError(PunctualError):
-    """A stop, route or incident that the workspace has never seen."""
+    """A stop, route, incident or webhook that the workspace has never seen."""

@@ -83,6 +83,16 @@ class Workspace:
         return self.run / "metrics"
 
     @property
+    def sender(self) -> Path:
+        """Who subscribed to events, what is on its way to them, and every attempt."""
+        return self.root / "sender.db"
+
+    @property
+    def webhook_key(self) -> Path:
+        """What the secrets of webhooks are derived from; keep it apart from copies of ``sender.db``."""
+        return self.root / "webhook.key"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

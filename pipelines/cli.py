@@ -11,7 +11,7 @@ import typer
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
 from data_contracts.switches import OFF_SWITCHES
-from pipelines.commands import data, features, keys, models, service
+from pipelines.commands import data, features, keys, models, service, webhooks
 
 app = typer.Typer(
     name="punctual",
@@ -37,7 +37,7 @@ COMMANDS = (
     service.replay,
     service.config,
 )
-GROUPS = {"features": features.app, "keys": keys.app}
+GROUPS = {"features": features.app, "keys": keys.app, "webhooks": webhooks.app}
 
 for command in COMMANDS:
     app.command()(command)

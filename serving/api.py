@@ -43,6 +43,7 @@ from serving.settings import ServiceSettings
 from serving.stream import STREAM_CALLS
 from serving.times import wall_now_us
 from serving.today import TODAY_CALLS
+from serving.webhooks.calls import WEBHOOK_CALLS
 
 
 def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = load_forecaster) -> Starlette:
@@ -156,6 +157,7 @@ ENDPOINTS = (
     *ROUTE_CALLS,
     *TODAY_CALLS,
     *STREAM_CALLS,
+    *WEBHOOK_CALLS,
     *FIGURE_CALLS,
 )
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -1,17 +1,21 @@
-"""What a call is asked for: its runtime, and the parameters of its query, each checked."""
+"""What a call is asked for: its runtime, its body, and the parameters of its query, each checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
+import orjson
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from serving.picture_reader import Box
-from serving.problems import unprocessable
+from serving.problems import ProblemError, unprocessable
 from serving.runtime import Runtime
 
+Asked = TypeVar("Asked", bound=BaseModel)
 WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -19,6 +23,24 @@ def runtime_of(request: Request) -> Runtime:
     """What the worker holds open."""
     runtime: Any = request.app.state.runtime
     return runtime
+
+
+def model_of(model: type[Asked], body: bytes) -> Asked:
+    """A JSON body as a model; a problem that names its first fault where it is none."""
+    try:
+        return model.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
+    except ValidationError as error:
+        raise unprocessable(_first_fault(error)) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    told = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {told}" if where else told
 
 
 def limit_of(request: Request, most: int, default: int) -> int:

@@ -13,7 +13,7 @@ from serving.endpoint import Endpoint
 from serving.keys import Scope
 from serving.meters import counted
 from serving.runtime import Runtime
-from serving.times import US
+from serving.times import US, wall_now_us
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -54,6 +54,7 @@ class State:
     def collect(self) -> Iterator[Metric]:
         yield from self._engine()
         yield from self._feeds()
+        yield from self._sender()
         yield from self._files()
         for name, number in self._runtime.ops.counts().items():
             yield _gauge(name, COUNTS.get(name, f"Count of {name.replace('_', ' ')}."), number)
@@ -81,12 +82,25 @@ class State:
         yield records
         yield ages
 
+    def _sender(self) -> Iterator[Metric]:
+        sending = self._runtime.subscriptions.store.figures()
+        oldest_us = sending["oldest_pending_us"] or wall_now_us()
+        behind = self._runtime.ops.outbox_span()[1] - sending["position"]
+        yield _gauge("webhooks", "Webhooks that are sent to.", sending["active_webhooks"])
+        yield _gauge("webhooks_disabled", "Webhooks that are not.", sending["disabled_webhooks"])
+        yield _gauge("webhook_messages_pending", "Events still to be sent.", sending["pending_messages"])
+        yield _gauge("webhook_messages_dead", "Dead letters.", sending["dead_messages"])
+        text = "Age of the oldest event that is still to be sent to an active webhook."
+        yield _gauge("webhook_oldest_pending_seconds", text, max(0, wall_now_us() - oldest_us) / US)
+        text = "Events of the outbox that the sender has not taken."
+        yield _gauge("sender_behind_events", text, max(0, behind))
+
     def _files(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
 
         workspace = self._runtime.workspace
         sizes = GaugeMetricFamily("punctual_file_bytes", "Size of a workspace's file.", labels=["file"])
-        for path in (workspace.log, workspace.ops, workspace.online):
+        for path in (workspace.log, workspace.ops, workspace.online, workspace.sender):
             for part in (path, path.with_name(f"{path.name}-wal")):
                 if part.exists():
                     sizes.add_metric([part.name], part.stat().st_size)

@@ -23,6 +23,8 @@ class EventType(StrEnum):
     DISRUPTION_OPENED = "disruption.opened"
     DISRUPTION_CLOSED = "disruption.closed"
     CALIBRATION_DRIFTED = "model.calibration.drifted"
+    WEBHOOK_TEST = "webhook.test"
+    """Never in the outbox: sent to one webhook that asks for it."""
 
 
 def outbox_event(

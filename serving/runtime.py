@@ -22,7 +22,9 @@ from serving.readings import OpsReader
 from serving.seed import open_log
 from serving.settings import ServiceSettings
 from serving.tail import OutboxTail
+from serving.times import wall_now_us
 from serving.turns import Turns
+from serving.webhooks.subscriptions import Subscriptions
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,7 @@ class Runtime:
     eta: LiveEta
     tail: OutboxTail
     turns: Turns
+    subscriptions: Subscriptions
 
     @property
     def is_ready(self) -> bool:
@@ -55,6 +58,7 @@ class Runtime:
 
     def close(self) -> None:
         self.turns.close()
+        self.subscriptions.close()
         self.log.close()
         self.ops.close()
         self.picture.close()
@@ -66,6 +70,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
     event_log, limits = open_log(workspace, settings.clock), settings.limits
     OpsStore(workspace.ops).close()
     ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
+    subscriptions = Subscriptions(workspace, settings.webhooks, lambda: ops.outbox_span()[1], wall_now_us)
     champion = ChampionWatcher(workspace, ModelShelf(workspace, load))
     champion.poll()
     gc.collect()
@@ -80,6 +85,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         champion=champion,
         eta=LiveEta(ops, online.read, champion, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
+        subscriptions=subscriptions,
         turns=Turns(most=limits.waiting, most_stops=limits.waiting_stops, patience_s=limits.patience_s),
     )
 

@@ -6,15 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving import wire
+from serving.asking import model_of
 from serving.body import body_of
 from serving.endpoint import Body, Endpoint
 from serving.keys import Scope
-from serving.problems import ProblemError, unprocessable
+from serving.problems import ProblemError
 from serving.responses import JSON
 from serving.runtime import Runtime
 from serving.times import to_rfc3339
@@ -49,25 +49,12 @@ def _score(runtime: Runtime, asked: EtaRequest) -> dict[str, Any]:
 
 
 def _asked(body: bytes, most_stops: int) -> EtaRequest:
-    try:
-        asked = EtaRequest.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error}"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
-    except ValidationError as error:
-        raise unprocessable(_first_fault(error)) from None
+    asked = model_of(EtaRequest, body)
     count = len(asked.stop_ids or asked.stops or ())
     if count > most_stops:
         detail = f"{count} stops in one request; send at most {most_stops}"
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-stops", detail)
     return asked
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    told = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {told}" if where else told
 
 
 SCORING_CALLS = (

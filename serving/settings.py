@@ -16,6 +16,7 @@ from serving.log import Clock
 from serving.promises import PromisePolicy
 from serving.rounds import EngineSettings
 from serving.rules import RulePolicy
+from serving.webhooks.policy import SendingPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class ServiceSettings:
     limits: Limits = field(default_factory=Limits)
     tls: Tls = field(default_factory=Tls)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    webhooks: SendingPolicy = field(default_factory=SendingPolicy)
     model_poll_s: float = 1.0
     workers: int = 2
 
@@ -122,6 +124,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         limits=_changed(Limits(), table.pop("limits", {}), "limits"),
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
+        webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
         workers=int(table.pop("workers", ServiceSettings().workers)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,15 +16,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from data_contracts.errors import SubscriptionError
 from serving import keys
+from serving.access import Access, caller_of
 from serving.endpoint import Endpoint
 from serving.ops import OutboxEvent
-from serving.outbox import EventType
 from serving.problems import ProblemError, unprocessable
 from serving.readings import OpsReader
 from serving.runtime import Runtime
 from serving.settings import StreamSettings
 from serving.tail import OutboxTail
+from serving.webhooks.subscriptions import event_types
 
 #: Events read at once.
 ROWS = 200
@@ -68,16 +70,24 @@ def start(asked_after: int | None, before_first: int, last: int) -> Start:
 
 
 async def messages(
-    ops: OpsReader, tail: OutboxTail, wanted: Wanted, begin: Start, settings: StreamSettings
+    ops: OpsReader,
+    tail: OutboxTail,
+    wanted: Wanted,
+    begin: Start,
+    settings: StreamSettings,
+    is_welcome: Callable[[], bool],
 ) -> AsyncIterator[ServerSentEvent]:
-    """What a listener hears. Every message moves its ``Last-Event-ID``, also one that says nothing else."""
+    """What a listener hears for as long as it is welcome.
+
+    Every message moves its ``Last-Event-ID``, also one that says nothing else.
+    """
     clock = asyncio.get_running_loop().time
     ends_s, position = clock() + settings.longest_s, begin.position
     yield ServerSentEvent(id=str(position), retry=int(settings.retry_s * 1000), comment="punctual")
     if begin.gap is not None:
         yield ServerSentEvent(id=str(position), event=GAP, data=orjson.dumps(begin.gap).decode())
     told_s = clock()
-    while clock() < ends_s:
+    while clock() < ends_s and is_welcome():
         seen = tail.position
         rows = await run_in_threadpool(ops.outbox, position, ROWS)
         for position, event in rows:
@@ -119,7 +129,10 @@ async def stream(request: Request) -> Stream:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE, "too-many-streams", detail, headers={"Retry-After": "10"}
         )
-    heard = messages(runtime.ops, tail, wanted, start(after, *span), settings)
+    access: Access = request.app.state.access
+    caller = caller_of(request)
+    begin = start(after, *span)
+    heard = messages(runtime.ops, tail, wanted, begin, settings, lambda: access.ring.is_still_good(caller))
     return Stream(heard, tail, settings.send_timeout_s)
 
 
@@ -155,18 +168,6 @@ STREAM_CALLS = (
 )
 
 
-def event_types(named: Iterable[str]) -> frozenset[str]:
-    """Types by their names; ``stop.delay.*`` names several."""
-    known = [event_type.value for event_type in EventType]
-    found: set[str] = set()
-    for name in named:
-        fits = [each for each in known if each == name or (name[-2:] == ".*" and each.startswith(name[:-1]))]
-        if not fits:
-            raise unprocessable(f"type: {name[:60]!r} is unknown; there are {', '.join(known)}")
-        found.update(fits)
-    return frozenset(found)
-
-
 def _message(position: int, event: OutboxEvent) -> ServerSentEvent:
     return ServerSentEvent(id=str(position), event=event.type, data=event.body.decode())
 
@@ -176,8 +177,12 @@ def _gap(reason: str, asked_after: int, goes_on_after: int) -> dict[str, Any]:
 
 
 def _wanted(request: Request) -> Wanted:
+    try:
+        types = event_types(_values(request, "type"))
+    except SubscriptionError as error:
+        raise unprocessable(str(error)) from None
     return Wanted(
-        types=event_types(_values(request, "type")),
+        types=types,
         routes=frozenset(_values(request, "route_id")),
         subjects=frozenset(_values(request, "subject")),
     )

@@ -1,4 +1,4 @@
-"""Starts and watches the processes of a service: one engine, and BentoML's HTTP server."""
+"""Starts and watches the processes of a service: one engine, one sender, and BentoML's HTTP server."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ class Patience:
     most_restarts: int = 20
 
 
+#: Processes that keep all that they know on disk: one that ends is started again where it stood.
+CRASH_ONLY = ("engine", "sender")
+
+
+@dataclass(slots=True)
+class Restarts:
+    """How often a process ended, and when it may be started again."""
+
+    count: int = 0
+    retry_at_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Service:
     """The processes of one running service."""
@@ -59,19 +71,25 @@ class Service:
     output: IO[bytes] | None
     patience: Patience
     engine: subprocess.Popen[bytes] = field(init=False)
+    sender: subprocess.Popen[bytes] = field(init=False)
     server: subprocess.Popen[bytes] = field(init=False)
     tls: Tls = field(default_factory=Tls)
-    restarts: int = 0
-    _retry_at_s: float = 0.0
+    _ended: dict[str, Restarts] = field(default_factory=lambda: {name: Restarts() for name in CRASH_ONLY})
 
     @property
     def base_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls.is_on else 'http'}://{host}:{self.port}"
 
+    @property
+    def restarts(self) -> int:
+        """How often a process had to be started again."""
+        return sum(ended.count for ended in self._ended.values())
+
     def start(self) -> None:
         shutil.rmtree(self.workspace.metrics, ignore_errors=True)
-        self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
+        for name in CRASH_ONLY:
+            self._start(name)
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
 
     def wait_until_ready(self, stop: threading.Event | None = None) -> None:
@@ -97,37 +115,48 @@ class Service:
         return httpx.get(f"{self.base_url}/readyz", timeout=2.0, verify=not self.tls.is_on).status_code == 200
 
     def look_after(self) -> None:
-        """Restart an engine that died; a server that died ends the service."""
+        """Start again what may crash; a server that ended ends the service."""
         if (code := self.server.poll()) is not None:
             raise WorkspaceError(
                 f"the HTTP server ended with code {code}",
                 where=str(self.workspace.root),
                 next_step=f"see its output; is port {self.port} free?",
             )
-        if (code := self.engine.poll()) is None or time.monotonic() < self._retry_at_s:
-            return
-        if self.restarts >= self.patience.most_restarts:
-            raise WorkspaceError(
-                f"the engine ended {self.restarts + 1} times, last with code {code}",
-                where=str(self.workspace.root),
-                next_step="see its output",
-            )
-        self.restarts += 1
-        self._retry_at_s = time.monotonic() + self.patience.restart_s
-        log.warning("engine_restarted", code=code, restarts=self.restarts)
-        self.engine = self._spawn("serving.engine_process", str(self.workspace.root.resolve()))
+        for name in CRASH_ONLY:
+            if (code := getattr(self, name).poll()) is not None:
+                self._restart(name, code)
 
     def stop(self) -> None:
-        """End both processes with everything they started: politely, then not."""
-        for process in (self.server, self.engine):
+        """End all processes with everything they started: politely, then not."""
+        processes = (self.server, *(getattr(self, name) for name in CRASH_ONLY))
+        for process in processes:
             _signal_group(process, signal.SIGTERM)
-        for process in (self.server, self.engine):
+        for process in processes:
             try:
                 process.wait(self.patience.stop_s)
             except subprocess.TimeoutExpired:
                 log.warning("process_killed", pid=process.pid)
             _signal_group(process, signal.SIGKILL)
             process.wait()
+
+    def _restart(self, name: str, code: int) -> None:
+        """Start a process again, unless that was tried just now or too often."""
+        ended, now_s = self._ended[name], time.monotonic()
+        if now_s < ended.retry_at_s:
+            return
+        if ended.count >= self.patience.most_restarts:
+            raise WorkspaceError(
+                f"the {name} ended {ended.count + 1} times, last with code {code}",
+                where=str(self.workspace.root),
+                next_step="see its output",
+            )
+        ended.count, ended.retry_at_s = ended.count + 1, now_s + self.patience.restart_s
+        log.warning(f"{name}_restarted", code=code, restarts=ended.count)
+        self._start(name)
+
+    def _start(self, name: str) -> None:
+        process = self._spawn(f"serving.{name}_process", str(self.workspace.root.resolve()))
+        setattr(self, name, process)
 
     def _spawn(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -1,0 +1,108 @@
+"""The sender as a process: ``python -m serving.sender_process WORKSPACE``."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from data_contracts.errors import PunctualError
+from data_contracts.workspace import Workspace
+from serving.engine_process import stop_with_parent
+from serving.logs import configure_logging
+from serving.meters import count_into_folder
+from serving.ops import OpsStore
+from serving.readings import OpsReader
+from serving.settings import load_settings
+from serving.times import wall_now_us
+from serving.webhooks.channels import ChannelPost
+from serving.webhooks.policy import Answer, SendingPolicy
+from serving.webhooks.post import WebhookPost
+from serving.webhooks.sender import Sender
+from serving.webhooks.signing import open_secrets
+from serving.webhooks.store import DueMessage, SenderStore
+
+log = structlog.get_logger(__name__)
+
+
+async def run(workspace: Workspace, policy: SendingPolicy, stop: asyncio.Event) -> None:
+    """Send until told to stop."""
+    OpsStore(workspace.ops).close()
+    store, outbox = SenderStore(workspace.sender, "NORMAL"), OpsReader(workspace.ops)
+    web, channels = WebhookPost(open_secrets(workspace.webhook_key), policy), ChannelPost(policy)
+
+    async def post(message: DueMessage, at_us: int) -> Answer:
+        if message.webhook.channel is not None:
+            return await channels(message)
+        return await web(message, store.generations(message.webhook.webhook_id, at_us), at_us)
+
+    log.info("sender_started", position=store.position())
+    try:
+        await Sender(outbox, store, post, policy, wall_now_us).run(stop)
+    finally:
+        await web.close()
+        await channels.close()
+        outbox.close()
+        store.close()
+    log.info("sender_stopped")
+
+
+@contextmanager
+def alone(path: Path, stop: threading.Event) -> Iterator[None]:
+    """Hold a workspace's place of the sender; one that comes while another ends waits for it."""
+    with path.open("ab") as file:
+        while not stop.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        yield
+
+
+async def _until_told(workspace: Workspace, policy: SendingPolicy, told: threading.Event) -> None:
+    stop = asyncio.Event()
+
+    async def follow() -> None:
+        while not told.is_set():
+            await asyncio.sleep(0.05)
+        stop.set()
+
+    following = asyncio.create_task(follow())
+    await run(workspace, policy, stop)
+    following.cancel()
+
+
+def main(arguments: list[str]) -> int:
+    configure_logging()
+    count_into_folder()
+    if len(arguments) != 1:
+        print("usage: python -m serving.sender_process WORKSPACE", file=sys.stderr)
+        return 2
+    workspace, told = Workspace(Path(arguments[0])), threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: told.set())
+    stop_with_parent(told)
+    try:
+        policy = load_settings(workspace).webhooks
+        with alone(workspace.sender.with_suffix(".lock"), told):
+            asyncio.run(_until_told(workspace, policy, told))
+    except PunctualError as error:
+        log.error("sender_refused", error=str(error))
+        return error.exit_code
+    except Exception:
+        log.exception("sender_failed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
