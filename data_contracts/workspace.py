@@ -93,6 +93,11 @@ class Workspace:
         return self.root / "webhook.key"
 
     @property
+    def served(self) -> Path:
+        """What API workers served, a file a worker and hour: ``served/<token>.db``."""
+        return self.root / "served"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -11,7 +11,7 @@ import typer
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
 from data_contracts.switches import OFF_SWITCHES
-from pipelines.commands import data, features, keys, models, service, webhooks
+from pipelines.commands import data, features, forecasts, keys, models, service, webhooks
 
 app = typer.Typer(
     name="punctual",
@@ -35,6 +35,7 @@ COMMANDS = (
     models.lade,
     service.serve,
     service.replay,
+    forecasts.explain,
     service.config,
 )
 GROUPS = {"features": features.app, "keys": keys.app, "webhooks": webhooks.app}

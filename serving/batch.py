@@ -10,6 +10,7 @@ from features.route_book import RouteBook
 from serving.alerts import Watch
 from serving.cadence import RouteCadence
 from serving.incidents import Incident
+from serving.lessons import Learned
 from serving.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction
 from serving.picture import PictureWriter, Sightings
 from serving.promises import Promise
@@ -32,6 +33,7 @@ class Batch:
     incidents: dict[str, Incident] = field(default_factory=dict)
     outbox: list[OutboxEvent] = field(default_factory=list)
     sightings: Sightings = field(default_factory=Sightings)
+    learned: Learned = field(default_factory=Learned)
     forgotten_routes: list[str] = field(default_factory=list)
     forget_history_before_us: int | None = None
 
@@ -67,4 +69,5 @@ class Batch:
             tx.forget_history(self.forget_history_before_us)
         picture.forget(tx.connection, self.forgotten_routes, self.forget_history_before_us)
         picture.write(tx.connection, book, self.route_seqs, self.sightings, self.latest.values(), self.outbox)
+        self.learned.write(tx.connection, self.forget_history_before_us)
         tx.save_checkpoint(checkpoint)

@@ -23,10 +23,11 @@ DEFAULT_LIMIT = 100
 def stop_eta(request: Request) -> Response:
     """The latest forecast of a stop."""
     runtime, stop_id = runtime_of(request), request.path_params["stop_id"]
-    body = runtime.ops.forecast(stop_id)
-    if body is None:
+    rows = runtime.ops.forecasts([stop_id])
+    if not rows:
         raise _not_scored(runtime, stop_id)
-    return JSON(body)
+    runtime.served.keep(rows)
+    return JSON(rows[0][1])
 
 
 def stop_history(request: Request) -> Response:
@@ -42,7 +43,9 @@ def route_eta(request: Request) -> Response:
     """The latest forecasts of the stops that a route still has to reach."""
     runtime, route_id = runtime_of(request), request.path_params["route_id"]
     remaining = runtime.eta.remaining(route_id)
-    return joined("forecasts", runtime.ops.forecasts(remaining), route_id=route_id)
+    rows = runtime.ops.forecasts(remaining)
+    runtime.served.keep(rows)
+    return joined("forecasts", [body for _, body, *_ in rows], route_id=route_id)
 
 
 def routes(request: Request) -> Response:

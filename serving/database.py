@@ -24,7 +24,7 @@ def statements(file: str) -> Mapping[str, str]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], schema: str) -> sqlite3.Connection:
+def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL", "OFF"], schema: str) -> sqlite3.Connection:
     """Open a database for writing, with its tables made where they are not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _open(path)

@@ -20,11 +20,11 @@ from serving.ingest import to_new_event
 from serving.problems import ProblemError, problem, unknown, unprocessable
 from serving.promises import Promise
 from serving.readings import OpsReader
-from serving.scoring import Forecaster, score
+from serving.scoring import Forecaster, Manner, score
+from serving.served import ServedLog
 from serving.times import to_rfc3339
 
 Document = dict[str, Any]
-ORIGIN = "api"
 
 
 class Serving(Protocol):
@@ -37,8 +37,11 @@ class Serving(Protocol):
 class LiveEta:
     """Forecasts as of an instant. Routes are kept between requests and read again when they change."""
 
-    def __init__(self, ops: OpsReader, read: Read, serving: Serving, coverage: float) -> None:
+    def __init__(
+        self, ops: OpsReader, read: Read, serving: Serving, served: ServedLog, coverage: float
+    ) -> None:
         self._ops, self._read, self._serving, self._coverage = ops, read, serving, coverage
+        self._served = served
         self._book = RouteBook()
         self._seqs: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -135,12 +138,15 @@ class LiveEta:
             return {}
         rows = np.flatnonzero([stop_id in asked for stop_id in itinerary.stop_ids])
         promises = self._promises(book, stop_ids)
-        scores = score(itinerary, self._read, as_of_us, model, promises, self._coverage, rows)
-        everyone = range(len(scores))
+        taught = self._ops.taught(model.version)
+        manner = Manner(forecaster=model, coverage=self._coverage, taught=taught)
+        scores = score(itinerary, self._read, as_of_us, promises, manner, rows)
+        everyone, ids = range(len(scores)), self._served.next_ids(len(scores))
         reasons = (
             dict(zip(everyone, model.reasons(scores.vectors, everyone), strict=True)) if with_reasons else {}
         )
-        texts = documents(scores, ModelName.of(model), reasons, ORIGIN)
+        texts = documents(scores, ModelName.of(model), reasons, ids)
+        self._served.keep_call(ids, scores, texts, with_reasons)
         return dict(zip(scores.stop_ids, texts, strict=True))
 
     def _promises(self, book: RouteBook, stop_ids: Sequence[str]) -> dict[str, Promise]:

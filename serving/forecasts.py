@@ -37,19 +37,21 @@ class ModelName:
         return {"name": self.name, "version": self.version, "alias": self.alias}
 
 
-def prediction_id(stop_id: str, as_of_us: int, model_version: str, origin: str = "engine") -> str:
-    """The same for the same forecast, so that a replay gives the same ids."""
-    text = f"{origin}|{stop_id}|{as_of_us}|{model_version}"
+def prediction_id(stop_id: str, as_of_us: int, model_version: str) -> str:
+    """Of a forecast of the engine: the same for the same one, so that a replay gives the same ids."""
+    text = f"engine|{stop_id}|{as_of_us}|{model_version}"
     return "p-" + blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def documents(
-    scores: Scores, model: ModelName, reasons: Reasons | None = None, origin: str = "engine"
+    scores: Scores, model: ModelName, reasons: Reasons | None = None, ids: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """One document for each row, ready for JSON."""
-    columns = np.column_stack([scores.quantiles_us, scores.mean_us, scores.start_us, scores.end_us])
-    told, as_of, about = rfc3339_array(columns), to_rfc3339(scores.as_of_us), model.document()
-    ids = [prediction_id(stop_id, scores.as_of_us, model.version, origin) for stop_id in scores.stop_ids]
+    """One document for each row, ready for JSON; with the engine's ids unless others are given."""
+    columns = (scores.quantiles_us, scores.mean_us, scores.start_us, scores.end_us, scores.completion_us)
+    told, as_of = rfc3339_array(np.column_stack(columns)), to_rfc3339(scores.as_of_us)
+    about, coverage = model.document(), scores.coverage
+    if ids is None:
+        ids = [prediction_id(stop_id, scores.as_of_us, model.version) for stop_id in scores.stop_ids]
     return [
         {
             "prediction_id": ids[row],
@@ -57,12 +59,16 @@ def documents(
             "route_id": scores.vectors.route_ids[row],
             "as_of": as_of,
             "eta": times[3],
-            "window": {"start": times[8], "end": times[9], "coverage": scores.coverage},
+            "window": {"start": times[8], "end": times[9], "coverage": coverage},
             "quantiles": dict(zip(QUANTILE_NAMES, times[:7], strict=True)),
             "mean": times[7],
+            "completion": {
+                "eta": times[10],
+                "window": {"start": times[11], "end": times[12], "coverage": coverage},
+            },
             "promise": _promised(scores, row),
             "late": _late(scores, row),
-            "confidence": confidence(scores.missing_feeds[row]),
+            "confidence": confidence(scores.missing_feeds[row], scores.unfamiliar[row]),
             "reasons": reason_documents((reasons or {}).get(row, ())),
             "freshness": _freshness(scores, row),
             "degraded": scores.missing_feeds[row],
@@ -80,15 +86,16 @@ def reason_documents(reasons: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"code": reason.code, "minutes": round(float(reason.minutes), 1)} for reason in reasons]
 
 
-def confidence(missing_feeds: Sequence[str]) -> dict[str, Any]:
-    """How much the forecast knows about the present, and what it lacks."""
+def confidence(missing_feeds: Sequence[str], unfamiliar: Sequence[str] = ()) -> dict[str, Any]:
+    """How much the forecast knows about the present and the place, and what it lacks."""
     if not missing_feeds:
-        level = "high"
+        level = "medium" if unfamiliar else "high"
     elif len(missing_feeds) == 1 and not VITAL_FEEDS & set(missing_feeds):
         level = "medium"
     else:
         level = "low"
-    return {"level": level, "reasons": [f"STALE_{feed.upper()}" for feed in missing_feeds]}
+    stale = [f"STALE_{feed.upper()}" for feed in missing_feeds]
+    return {"level": level, "reasons": stale + [f"NEW_{what.upper()}" for what in unfamiliar]}
 
 
 def _promised(scores: Scores, row: int) -> dict[str, str] | None:

@@ -44,6 +44,7 @@ class StoredForecast:
     vector: bytes
     base_s: float
     model_version: str
+    made_with: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class Transaction:
             (
                 (
                     *(f.stop_id, f.route_id, f.rank, f.prediction_id, f.as_of_us),
-                    *(f.body, f.vector, f.base_s, f.model_version),
+                    *(f.body, f.vector, f.base_s, f.model_version, f.made_with),
                 )
                 for f in latest
             ),
@@ -114,7 +115,7 @@ class Transaction:
             (
                 (
                     *(f.stop_id, f.as_of_us, f.prediction_id, f.eta_us),
-                    *(f.late_probability, f.body, f.vector, f.base_s, f.model_version),
+                    *(f.late_probability, f.body, f.vector, f.base_s, f.model_version, f.made_with),
                 )
                 for f in kept
             ),
@@ -156,7 +157,7 @@ class OpsStore:
 
     def __init__(self, path: Path) -> None:
         self._sql = statements("ops")
-        schema = self._sql["schema"] + statements("picture")["schema"]
+        schema = "".join(statements(file)["schema"] for file in ("ops", "picture", "lessons"))
         self._connection = connect(path, synchronous="NORMAL", schema=schema)
 
     @contextmanager
@@ -205,6 +206,14 @@ class OpsStore:
 
     def open_alerts(self) -> list[dict[str, Any]]:
         return [orjson.loads(body) for (body,) in self._connection.execute(self._sql["open_alerts"])]
+
+    def calibrations(self) -> Iterator[tuple[str, bytes]]:
+        """Each model version with what it has been taught."""
+        return iter(self._connection.execute(statements("lessons")["calibrations"]))
+
+    def stakes(self) -> Iterator[tuple[str, int, int, str, bytes]]:
+        """Stop, horizon, instant, model version and stake of all that wait for their outcome."""
+        return iter(self._connection.execute(statements("lessons")["stakes"]))
 
     def history_tails(self) -> dict[str, HistoryTail]:
         rows = self._connection.execute(self._sql["history_tails"])

@@ -11,8 +11,12 @@ from typing import Any
 import orjson
 
 from serving.database import connect_to_read, statements
+from serving.kept import KeptForecast
+from serving.lessons import calibration_from
 from serving.ops import Checkpoint, OutboxEvent, promise_from
 from serving.promises import Promise
+from serving.served import EngineRow
+from serving.taught import UNTAUGHT, Taught
 
 #: Where a row stands in a list, newest first, and its text.
 Placed = tuple[int, str, bytes]
@@ -30,7 +34,8 @@ class OpsReader:
     """Short reads over one connection; any number of threads may ask."""
 
     def __init__(self, path: Path) -> None:
-        self._sql = statements("ops")
+        self._sql, self._lessons = statements("ops"), statements("lessons")
+        self._last_taught: tuple[bytes, Taught] | None = None
         self._connection = connect_to_read(path)
         self._lock = threading.Lock()
 
@@ -45,9 +50,32 @@ class OpsReader:
         rows = self._rows("forecast", (stop_id,))
         return rows[0][0] if rows else None
 
-    def forecasts(self, stop_ids: Sequence[str]) -> list[bytes]:
-        """Latest forecasts in the order asked for; stops without one are left out."""
-        return self._bodies("forecasts_of_stops", (_json(stop_ids),))
+    def forecasts(self, stop_ids: Sequence[str]) -> list[EngineRow]:
+        """Latest forecasts, with what they were made of, in the order asked for; stops without one are left out."""
+        return self._rows("forecasts_of_stops", (_json(stop_ids),))
+
+    def kept_forecast(self, prediction_id: str) -> KeptForecast | None:
+        """A forecast of the engine by its id, if it is the latest of its stop or in the history."""
+        rows = self._rows("forecast_by_id", (prediction_id,))
+        return KeptForecast.of_document(*rows[0]) if rows else None
+
+    def taught(self, model_version: str) -> Taught:
+        """What outcomes have taught a model so far."""
+        with self._lock:
+            row = self._connection.execute(self._lessons["calibration"], (model_version,)).fetchone()
+        if row is None:
+            return UNTAUGHT
+        if self._last_taught is None or self._last_taught[0] != row[0]:
+            self._last_taught = (row[0], calibration_from(row[0]))
+        return self._last_taught[1]
+
+    def taught_then(self, model_version: str, number: int) -> Taught | None:
+        """What a model had been taught when a forecast was made; None where that is no longer known."""
+        if not number:
+            return UNTAUGHT
+        with self._lock:
+            row = self._connection.execute(self._lessons["shift"], (model_version, number)).fetchone()
+        return None if row is None else Taught.from_shift(number, row[0])
 
     def history(self, stop_id: str, limit: int) -> list[bytes]:
         """Kept forecasts of a stop, the newest first."""

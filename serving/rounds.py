@@ -17,10 +17,12 @@ from serving.desk import Desk
 from serving.disruptions import Disruptions
 from serving.forecasts import ModelName, documents
 from serving.grouping import IncidentPolicy
+from serving.kept import MadeWith, made_with_of
+from serving.lessons import Lessons
 from serving.ops import OpsStore, StoredForecast
 from serving.promises import PromisePolicy
 from serving.rules import RulePolicy
-from serving.scoring import Forecaster, Scores, score
+from serving.scoring import Forecaster, Manner, Scores, score
 from serving.telling import Document
 from serving.times import US
 
@@ -44,6 +46,7 @@ class Rounds:
         self._features, self._book, self._settings = features, features.book, settings
         self._routes: dict[str, RouteCadence] = {}
         self._tails: dict[str, HistoryTail] = {}
+        self._lessons = Lessons()
         self.desk = Desk(promise_policy=settings.promises, alert_policy=settings.alerts)
         self.disruptions = Disruptions(
             features, self.desk, settings.alerts, settings.rules, settings.incidents
@@ -52,6 +55,7 @@ class Rounds:
     def restore(self, ops: OpsStore, as_of_us: int) -> None:
         self._routes = {route.route_id: route for route in ops.cadences()}
         self._tails = ops.history_tails()
+        self._lessons.restore(ops.calibrations(), ops.stakes())
         self.desk.restore(ops.promises(), ops.watches())
         self.disruptions.restore(ops, as_of_us)
 
@@ -61,14 +65,18 @@ class Rounds:
         self._set(before.touched(record.received_us), batch)
 
     def run(self, at_us: int, last_us: int, model: Forecaster, batch: Batch) -> None:
-        """Score what is due; a route whose slip has moved is scored whole in the same round.
+        """Learn from what was reached, then score what is due; a route whose slip has moved is scored whole at once.
 
         ``last_us`` is when the last round was, 0 before the first.
         """
         cadence = self._settings.cadence
+        dirty = [route.route_id for route in self._routes.values() if route.dirty]
+        self._lessons.learn(dirty, self._book, model, at_us, batch.learned)
+        taught = self._lessons.taught(model.version)
+        manner = Manner(forecaster=model, coverage=self._settings.coverage, taught=taught)
         since_s = (at_us - last_us) / US if last_us else 0.0
         todo = due(self._routes.values(), at_us, since_s, cadence)
-        scores = self._score(todo, at_us, model, batch)
+        scores = self._score(todo, at_us, manner, batch)
         if scores is None:
             return
         slips = self._slips(scores)
@@ -79,7 +87,7 @@ class Rounds:
         )
         self._judge(scores, model, frozenset(moved), batch)
         self._note(todo, slips, at_us, batch)
-        again = self._score(Due(moved, ()), at_us, model, batch) if moved else None
+        again = self._score(Due(moved, ()), at_us, manner, batch) if moved else None
         if again is not None:
             self._judge(again, model, frozenset(), batch)
             self._note(Due(moved, ()), slips, at_us, batch)
@@ -96,6 +104,7 @@ class Rounds:
             route = self._book.route(route_id)
             stop_ids = list(route.stops) if route else []
             self.disruptions.ended(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
+            self._lessons.forget(stop_ids, batch.learned)
             for stop_id in stop_ids:
                 self._tails.pop(stop_id, None)
             if route is not None:
@@ -123,7 +132,7 @@ class Rounds:
         self._routes[cadence.route_id] = cadence
         batch.cadences[cadence.route_id] = cadence
 
-    def _score(self, todo: Due, at_us: int, model: Forecaster, batch: Batch) -> Scores | None:
+    def _score(self, todo: Due, at_us: int, manner: Manner, batch: Batch) -> Scores | None:
         """Scores of the routes that are due; one with nothing left to reach is finished."""
         asked = [*todo.whole, *todo.next_stops]
         itinerary = self._book.itinerary(
@@ -134,8 +143,7 @@ class Rounds:
         if not len(itinerary):
             return None
         self.desk.take_up(map(self._book.stop, itinerary.stop_ids), batch)
-        coverage = self._settings.coverage
-        return score(itinerary, self._features.read, at_us, model, self.desk.promises, coverage)
+        return score(itinerary, self._features.read, at_us, self.desk.promises, manner)
 
     def _slips(self, scores: Scores) -> dict[str, float]:
         """How late each route's next stop is against its plan, in seconds."""
@@ -159,14 +167,17 @@ class Rounds:
         judgements = [self.desk.judge(scores, row, self._book, batch) for row in rows]
         told = [judgement.row for judgement in judgements if judgement.is_told]
         reasons = dict(zip(told, model.reasons(scores.vectors, told), strict=True)) if told else {}
-        texts = documents(scores, ModelName.of(model), reasons)
+        self._lessons.stake(scores, model.version, batch.learned)
+        texts, made_with = documents(scores, ModelName.of(model), reasons), made_with_of(scores)
         for judgement in judgements:
             row = judgement.row
-            self._store(scores, row, texts[row], batch)
+            self._store(scores, row, texts[row], made_with[row], judgement.is_told, batch)
             late_s = float(scores.expected_late_s[row])
             self.disruptions.judged(judgement, texts[row], late_s, scores.as_of_us, batch)
 
-    def _store(self, scores: Scores, row: int, text: Document, batch: Batch) -> None:
+    def _store(
+        self, scores: Scores, row: int, text: Document, made_with: MadeWith, is_told: bool, batch: Batch
+    ) -> None:
         stored = StoredForecast(
             stop_id=scores.stop_ids[row],
             route_id=text["route_id"],
@@ -179,9 +190,10 @@ class Rounds:
             vector=scores.vectors.matrix[row].tobytes(),
             base_s=float(scores.vectors.base_s[row]),
             model_version=text["model"]["version"],
+            made_with=made_with.pack(),
         )
         batch.latest[stored.stop_id] = stored
         tail = HistoryTail(stored.as_of_us, stored.eta_us, stored.late_probability)
-        if worth_keeping(self._tails, stored.stop_id, tail, self._settings.cadence):
+        if worth_keeping(self._tails, stored.stop_id, tail, self._settings.cadence) or is_told:
             self._tails[stored.stop_id] = tail
             batch.history.append(stored)

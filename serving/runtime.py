@@ -20,6 +20,7 @@ from serving.ops import OpsStore
 from serving.picture_reader import PictureReader
 from serving.readings import OpsReader
 from serving.seed import open_log
+from serving.served import ServedLog
 from serving.settings import ServiceSettings
 from serving.tail import OutboxTail
 from serving.times import wall_now_us
@@ -44,6 +45,7 @@ class Runtime:
     tail: OutboxTail
     turns: Turns
     subscriptions: Subscriptions
+    served: ServedLog
 
     @property
     def is_ready(self) -> bool:
@@ -59,6 +61,7 @@ class Runtime:
     def close(self) -> None:
         self.turns.close()
         self.subscriptions.close()
+        self.served.close()
         self.log.close()
         self.ops.close()
         self.picture.close()
@@ -72,6 +75,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
     ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
     subscriptions = Subscriptions(workspace, settings.webhooks, lambda: ops.outbox_span()[1], wall_now_us)
     champion = ChampionWatcher(workspace, ModelShelf(workspace, load))
+    served = ServedLog(workspace.served, settings.served)
     champion.poll()
     gc.collect()
     gc.freeze()
@@ -83,9 +87,10 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         picture=PictureReader(workspace.ops),
         online=online,
         champion=champion,
-        eta=LiveEta(ops, online.read, champion, settings.engine.coverage),
+        eta=LiveEta(ops, online.read, champion, served, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
         subscriptions=subscriptions,
+        served=served,
         turns=Turns(most=limits.waiting, most_stops=limits.waiting_stops, patience_s=limits.patience_s),
     )
 

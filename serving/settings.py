@@ -16,6 +16,7 @@ from serving.log import Clock
 from serving.promises import PromisePolicy
 from serving.rounds import EngineSettings
 from serving.rules import RulePolicy
+from serving.served import ServedSettings
 from serving.webhooks.policy import SendingPolicy
 
 
@@ -85,6 +86,7 @@ class ServiceSettings:
     tls: Tls = field(default_factory=Tls)
     stream: StreamSettings = field(default_factory=StreamSettings)
     webhooks: SendingPolicy = field(default_factory=SendingPolicy)
+    served: ServedSettings = field(default_factory=ServedSettings)
     model_poll_s: float = 1.0
     workers: int = 2
 
@@ -125,6 +127,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
+        served=_changed(ServedSettings(), table.pop("served", {}), "served"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
         workers=int(table.pop("workers", ServiceSettings().workers)),
     )

@@ -53,6 +53,13 @@ class Quantiles(Wire):
     p95: datetime
 
 
+class Completion(Wire):
+    """When the stop is left again."""
+
+    eta: datetime
+    window: CoveredWindow
+
+
 class Late(Wire):
     """Against the end of the first window promised."""
 
@@ -95,6 +102,7 @@ class Forecast(Wire):
     window: CoveredWindow
     quantiles: Quantiles
     mean: datetime
+    completion: Completion
     promise: Window | None
     late: Late | None
     confidence: Confidence

@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS forecast_latest (
     body BLOB NOT NULL,
     vector BLOB NOT NULL,
     base_s REAL NOT NULL,
-    model_version TEXT NOT NULL
+    model_version TEXT NOT NULL,
+    made_with BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS forecast_latest_route ON forecast_latest (route_id);
 CREATE TABLE IF NOT EXISTS forecast_history (
@@ -54,9 +55,11 @@ CREATE TABLE IF NOT EXISTS forecast_history (
     vector BLOB NOT NULL,
     base_s REAL NOT NULL,
     model_version TEXT NOT NULL,
+    made_with BLOB NOT NULL,
     PRIMARY KEY (stop_id, as_of_us)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS forecast_history_as_of ON forecast_history (as_of_us);
+CREATE INDEX IF NOT EXISTS forecast_history_prediction ON forecast_history (prediction_id);
 CREATE TABLE IF NOT EXISTS promises (
     stop_id TEXT PRIMARY KEY,
     route_id TEXT NOT NULL,
@@ -156,25 +159,32 @@ SELECT stop_id, route_id FROM stop_route WHERE stop_id IN (SELECT value FROM jso
 
 -- name: save_forecast
 INSERT INTO forecast_latest (stop_id, route_id, rank, prediction_id, as_of_us, body, vector, base_s,
-    model_version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    model_version, made_with)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stop_id) DO UPDATE SET route_id = excluded.route_id, rank = excluded.rank,
     prediction_id = excluded.prediction_id, as_of_us = excluded.as_of_us, body = excluded.body,
-    vector = excluded.vector, base_s = excluded.base_s, model_version = excluded.model_version
+    vector = excluded.vector, base_s = excluded.base_s, model_version = excluded.model_version,
+    made_with = excluded.made_with
 
 -- name: forecast
 SELECT body FROM forecast_latest WHERE stop_id = ?
 
 -- name: forecasts_of_stops
-SELECT f.body FROM json_each(?) AS asked JOIN forecast_latest AS f ON f.stop_id = asked.value ORDER BY asked.key
+SELECT f.prediction_id, f.body, f.vector, f.base_s, f.made_with
+FROM json_each(?) AS asked JOIN forecast_latest AS f ON f.stop_id = asked.value ORDER BY asked.key
+
+-- name: forecast_by_id
+SELECT body, vector, base_s, made_with FROM forecast_history WHERE prediction_id = ?1
+UNION ALL SELECT body, vector, base_s, made_with FROM forecast_latest WHERE prediction_id = ?1
+LIMIT 1
 
 -- name: save_history
 INSERT INTO forecast_history (stop_id, as_of_us, prediction_id, eta_us, late_probability, body, vector, base_s,
-    model_version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    model_version, made_with)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stop_id, as_of_us) DO UPDATE SET prediction_id = excluded.prediction_id, eta_us = excluded.eta_us,
     late_probability = excluded.late_probability, body = excluded.body, vector = excluded.vector,
-    base_s = excluded.base_s, model_version = excluded.model_version
+    base_s = excluded.base_s, model_version = excluded.model_version, made_with = excluded.made_with
 
 -- name: history
 SELECT body FROM forecast_history WHERE stop_id = ? ORDER BY as_of_us DESC LIMIT ?

@@ -30,6 +30,9 @@ from serving.readings import OpsReader, Page
 from serving.rounds import EngineSettings
 from serving.seed import seed
 from serving.times import US
+from training.calibration import Calibrator, Raw
+from training.online import OnlineCalibrator, Stake
+from training.quantiles import GRID, QUANTILE_LEVELS
 
 NOON_US = 1_772_452_800 * US
 SPREAD_S = np.array([-600, -480, -240, 0, 240, 480, 600], np.float64)
@@ -42,6 +45,21 @@ class FakeForecast:
     @property
     def mean_s(self) -> NDArray[np.float64]:
         return self.quantiles_s[:, 3]
+
+    @property
+    def completion(self) -> FakeForecast:
+        return FakeForecast(self.quantiles_s + 120.0)
+
+    @property
+    def raw(self) -> Raw:
+        low_s, median_s, high_s = self.quantiles_s[:, [1, 3, 5]].T
+        return Raw.of(low_s, median_s, high_s, median_s)
+
+    def stake(self, row: int) -> Stake:
+        raw = self.raw
+        numbers = (raw.median_s[row], raw.below_s[row], raw.above_s[row])
+        median_s, below_s, above_s = map(float, numbers)
+        return Stake(zone_id=None, median_s=median_s, below_s=below_s, above_s=above_s)
 
     def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
@@ -63,18 +81,23 @@ class FakeForecaster:
     """The causal prior with a fixed spread."""
 
     name = "fake"
+    calibrator = Calibrator(np.tile(np.interp(GRID, (0.0, 0.5, 1.0), (-1.5, 0.0, 1.5)), (8, 1)))
 
     def __init__(self, version: str = "1") -> None:
         self.version = version
 
-    def forecast(self, vectors: Vectors) -> FakeForecast:
-        return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S, 0.0))
+    def forecast(self, vectors: Vectors, live: OnlineCalibrator | None = None) -> FakeForecast:
+        moved_s = 0.0 if live is None else 600.0 * np.interp(QUANTILE_LEVELS, GRID, live.shift)
+        return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S + moved_s, 0.0))
 
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[FakeReason]]:
         return [[FakeReason()] for _ in rows]
 
     def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
         return [["traffic"] for _ in vectors.stop_ids]
+
+    def unfamiliar(self, vectors: Vectors) -> list[list[str]]:
+        return [[] for _ in vectors.stop_ids]
 
 
 class FakePublisher:
@@ -236,7 +259,7 @@ def test_a_forecast_has_every_field_of_the_contract(bench: Bench) -> None:
     forecast = bench.forecast("R-1-S1")
     assert set(forecast) == {
         *("prediction_id", "stop_id", "route_id", "as_of", "eta", "window", "quantiles", "mean", "promise"),
-        *("late", "confidence", "reasons", "freshness", "degraded", "model"),
+        *("completion", "late", "confidence", "reasons", "freshness", "degraded", "model"),
     }
     assert forecast["eta"] == "2026-03-02T12:10:00.000Z"
     assert forecast["window"] == {

@@ -39,6 +39,7 @@ def forecast(stop_id: str = "S-1", as_of_us: int = 10, body: bytes = b"{}") -> S
         vector=b"",
         base_s=1.0,
         model_version="1",
+        made_with=b"",
     )
 
 
@@ -93,7 +94,7 @@ def test_readers_see_the_latest_forecast_and_the_history_backwards(ops: OpsStore
         tx.save_forecasts([forecast("S-2", body=b"3")])
     assert reader.forecast("S-1") == b"2"
     assert reader.history("S-1", 10) == [b"2", b"1"]
-    assert reader.forecasts(["S-2", "nobody", "S-1"]) == [b"3", b"2"]
+    assert [row[1] for row in reader.forecasts(["S-2", "nobody", "S-1"])] == [b"3", b"2"]
     assert ops.history_tails()["S-1"].as_of_us == 20
 
 
