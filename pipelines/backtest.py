@@ -1,7 +1,8 @@
 """Backtest a source: the same contracts, features, training and calibration as live, on files that stand apart.
 
 Where outcomes say when they were known, one history is folded and every forecast sees what had been received by
-then. Where nobody says (sealed sets), an encoding of outcomes is made out of fold on training rows, from the other
+then; what is tested in another area than was trained in is another fleet, with a history of its own that begins with
+the test. Where nobody says (sealed sets), an encoding of outcomes is made out of fold on training rows, from the other
 folds moved before them by whole weeks, and from all training rows, frozen, on the test.
 """
 
@@ -31,6 +32,7 @@ from training.boosters import BoosterSettings
 from training.dataset import Dataset, build, instants
 from training.evaluation import Split, evaluate, split
 from training.forecaster import DeliveryForecaster, train
+from training.instants import Instants
 
 Say = Callable[[str], None]
 Tables = dict[str, pa.Table]
@@ -59,18 +61,27 @@ class _Chain:
     folder: Path
     say: Say
     per_route: int | None = None
+    beside_oracle: bool = False
     landed: list[LandReport] = field(default_factory=list)
 
-    def rows(self, name: str, batches: Mapping[str, Tables]) -> Dataset:
-        """Every forecast that the batches allow."""
+    def rows(self, name: str, batches: Mapping[str, Tables], tested: Sequence[str] = ()) -> Dataset:
+        """Every forecast that the batches allow; of stops that are tested, those that an oracle was asked for."""
         workspace = Workspace(self.folder / name)
         self.say("checking contracts")
         self.landed += [land(workspace, tables, batch) for batch, tables in batches.items() if tables]
         ordered = landed_history(workspace)
         build_features(workspace, ordered, self.say)
-        asked = instants(ordered, self.source.instants, seed=SEED, per_route=self.per_route)
+        asked = self._asked(ordered, tested)
         store = feast_repo.open_store(workspace)
         return build(store, ordered, asked, self.say, cluster=self.source.cluster)
+
+    def _asked(self, ordered: Mapping[str, pl.DataFrame], tested: Sequence[str]) -> pl.DataFrame:
+        asked = instants(ordered, self.source.instants, seed=SEED, per_route=self.per_route)
+        if not self.beside_oracle:
+            return asked
+        is_tested = pl.col("stop_id").is_in(pl.Series(tested, dtype=pl.String).implode())
+        quarters = instants(ordered, Instants.EACH_QUARTER, seed=SEED)
+        return pl.concat([asked.filter(~is_tested), quarters.filter(is_tested)])
 
 
 def backtest(
@@ -81,16 +92,21 @@ def backtest(
     weather: Path | None = None,
     folder: Path | None = None,
     settings: BoosterSettings | None = None,
+    oracle: pl.DataFrame | None = None,
+    per_route: int | None = None,
     say: Say | None = None,
 ) -> Backtest:
     """Train on some files and judge on others.
 
-    Without a ``folder`` everything is built in a temporary one and removed again.
+    Without a ``folder`` everything is built in a temporary one and removed again. With an ``oracle`` the test is asked
+    at the instants that oracles are asked at, all of them; else ``per_route`` bounds at how many a route is looked at.
     """
     tell = say or (lambda _: None)
     tell("reading sources")
     test, past = source.load(test_paths, weather), source.load(train_paths, None)
-    return judge(source, past, test, folder=folder, settings=settings, say=say)
+    return judge(
+        source, past, test, folder=folder, settings=settings, say=say, per_route=per_route, oracle=oracle
+    )
 
 
 def judge(
@@ -103,6 +119,7 @@ def judge(
     say: Say | None = None,
     per_route: int | None = None,
     keep: Callable[[Dataset], NDArray[np.bool_]] | None = None,
+    oracle: pl.DataFrame | None = None,
 ) -> Backtest:
     """Train on some tables and judge on others.
 
@@ -112,11 +129,19 @@ def judge(
         with tempfile.TemporaryDirectory(prefix="punctual-backtest-") as made:
             place = Path(made)
             return judge(
-                source, past, test, folder=place, settings=settings, say=say, per_route=per_route, keep=keep
+                source,
+                past,
+                test,
+                folder=place,
+                settings=settings,
+                say=say,
+                per_route=per_route,
+                keep=keep,
+                oracle=oracle,
             )
     tell = say or (lambda _: None)
     _refuse_overlap(past.tables, test.tables)
-    chain = _Chain(source, folder, tell, per_route)
+    chain = _Chain(source, folder, tell, per_route, oracle is not None)
     parts = _live(chain, past, test) if source.history is History.LIVE else _frozen(chain, past, test)
     if keep is not None:
         parts = _kept(parts, keep)
@@ -126,7 +151,7 @@ def judge(
     excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
     excluded += _quarantined(chain.landed)
     return Backtest(
-        figures=evaluate(source.name, forecaster, parts, excluded, tell),
+        figures=evaluate(source.name, forecaster, parts, excluded, tell, oracle),
         rows=parts,
         forecaster=forecaster,
         landed=tuple(chain.landed),
@@ -141,12 +166,19 @@ def _kept(parts: Split, keep: Callable[[Dataset], NDArray[np.bool_]]) -> Split:
 
 
 def _live(chain: _Chain, past: Loaded, test: Loaded) -> Split:
-    """One history; outcomes are state from the instant at which they were received."""
-    batches = {"context": past.context, "train": past.tables, "test": test.tables}
-    rows = chain.rows("history", batches)
-    tested = np.isin(rows.vectors.stop_ids, _stop_ids(test.tables))
+    """One history, or two of two fleets; outcomes are state from the instant at which they were received."""
+    tested, before = _stop_ids(test.tables), {"context": past.context, "train": past.tables}
+    if _areas(past.tables).isdisjoint(_areas(test.tables)):
+        anew = {"context": test.context, "test": test.tables}
+        return split(chain.rows("trained", before), chain.rows("tested", anew, tested))
+    rows = chain.rows("history", before | {"test": test.tables}, tested)
+    in_test = np.isin(rows.vectors.stop_ids, tested)
     trained = np.isin(rows.vectors.stop_ids, _stop_ids(past.tables))
-    return split(rows.where(trained), rows.where(tested))
+    return split(rows.where(trained), rows.where(in_test))
+
+
+def _areas(tables: Tables) -> set[str]:
+    return set(tables["routes"]["area_id"].to_pylist())
 
 
 def _frozen(chain: _Chain, past: Loaded, test: Loaded) -> Split:

@@ -1,8 +1,9 @@
 """The LightGBM side: boosters of what the causal prior misses. The only home of LightGBM's training.
 
 What is missed is learned as seconds (``Target.SECONDS``: arrival - prior) or as a share (``Target.SHARE``: quantiles of
-ln(arrival / prior), the mean of arrival / prior). Shares are weighted by the prior for the quantiles and by its
-square for the mean, so that both targets minimise the same losses in seconds.
+ln(arrival / prior), the mean of arrival / prior), or over the root of the prior (``Target.ROOT``), as errors grow that
+add up along a route. Rows are weighted by what a unit of the target is in seconds for the quantiles, and by its square
+for the mean, so that all targets minimise the same losses in seconds.
 """
 
 from __future__ import annotations
@@ -39,12 +40,16 @@ class Target(StrEnum):
 
     SECONDS = "seconds"
     SHARE = "share"
+    ROOT = "root"
 
     def rows(self, name: str, arrival_s: Float, base_s: Float) -> tuple[Float, Float | None]:
         """What a booster learns of each row, and its weight; None where all weigh the same."""
         if self is Target.SECONDS:
             return arrival_s - base_s, None
         base_s = np.maximum(base_s, SHORTEST_S)
+        if self is Target.ROOT:
+            weight = base_s if name == "mean" else np.sqrt(base_s)
+            return (arrival_s - base_s) / np.sqrt(base_s), weight / weight.mean()
         if name == "mean":
             weight = np.square(base_s)
             return arrival_s / base_s, weight / weight.mean()
@@ -55,6 +60,8 @@ class Target(StrEnum):
         if self is Target.SECONDS:
             return base_s + predicted
         base_s = np.maximum(base_s, SHORTEST_S)
+        if self is Target.ROOT:
+            return base_s + np.sqrt(base_s) * predicted
         if name == "mean":
             return base_s * predicted
         return base_s * np.exp(np.clip(predicted, -FURTHEST_LN, FURTHEST_LN))

@@ -189,20 +189,15 @@ def _candidates(
         return departures.select("route_id", as_of_us="departed_us")
     if policy in EACH:
         return known.select("route_id", as_of_us="arrived_known_us").drop_nulls().unique(maintain_order=True)
-    return _along_route(ordered, departures, known)
+    candidates = _beforehand(departures, known)
+    if policy is Instants.EACH_QUARTER:
+        return candidates
+    return pl.concat([candidates, _as_it_goes(ordered, departures)]).unique(maintain_order=True)
 
 
-def _along_route(
-    ordered: Mapping[str, pl.DataFrame], departures: pl.DataFrame, known: pl.DataFrame
-) -> pl.DataFrame:
-    """The evening before, at departure, at each completion, every 15 minutes until the last stop."""
+def _beforehand(departures: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """The evening before, and every 15 minutes until the last stop."""
     evening = known.group_by("route_id").agg(as_of_us=pl.col("planned_us").max())
-    left = departures.select("route_id", as_of_us="departed_us")
-    completed = (
-        ordered["stop_events"]
-        .filter(pl.col("kind").is_in(["completed", "failed"]))
-        .select("route_id", as_of_us="received_at")
-    )
     spans = departures.join(known.group_by("route_id").agg(last_us=pl.col("arrived_us").max()), on="route_id")
     quarters = (
         spans.filter(pl.col("last_us") > pl.col("departed_us"))
@@ -215,7 +210,18 @@ def _along_route(
         .select("route_id", "as_of_us")
         .drop_nulls()
     )
-    return pl.concat([evening, left, completed, quarters]).unique(maintain_order=True)
+    return pl.concat([evening, quarters])
+
+
+def _as_it_goes(ordered: Mapping[str, pl.DataFrame], departures: pl.DataFrame) -> pl.DataFrame:
+    """At departure and at each completion."""
+    left = departures.select("route_id", as_of_us="departed_us")
+    completed = (
+        ordered["stop_events"]
+        .filter(pl.col("kind").is_in(["completed", "failed"]))
+        .select("route_id", as_of_us="received_at")
+    )
+    return pl.concat([left, completed])
 
 
 def build(

@@ -27,6 +27,7 @@ from training.metrics import (
     window_figures,
 )
 from training.online import replay_online
+from training.oracle import Oracle, beside_oracle
 from training.quantiles import QUANTILE_LEVELS, QuantileForecast
 from training.slices import figures_by_slice, groups, novelty
 
@@ -83,9 +84,14 @@ def was_late(rows: Dataset, deadline_s: Float) -> Float:
 
 
 def evaluate(
-    name: str, forecaster: DeliveryForecaster, rows: Split, excluded: Counter[str], say: Say | None = None
+    name: str,
+    forecaster: DeliveryForecaster,
+    rows: Split,
+    excluded: Counter[str],
+    say: Say | None = None,
+    oracle: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """The figures of the evaluation contract for one forecaster and one split."""
+    """The figures of the evaluation contract for one forecaster and one split, beside an oracle where there is one."""
     tell = say or (lambda _: None)
     tell("baselines")
     lookup = Lookup.fit(rows.train, (*QUANTILE_LEVELS, 0.8))
@@ -110,7 +116,11 @@ def evaluate(
     done = np.isfinite(rows.test.arrival_s)
     reached, ours, lived = rows.test.where(done), _only(forecast, done), _only(live, done)
     probability = forecast.late_probability(deadline_s)
-    return {
+    beside = {}
+    if oracle is not None:
+        told = Oracle.of(oracle, rows.test)
+        beside["oracle"] = beside_oracle(told, rows.test, forecast, late, probability, base_rate)
+    return beside | {
         "dataset": name,
         "n": int(done.sum()),
         "n_late": len(late),

@@ -14,3 +14,5 @@ class Instants(StrEnum):
     """Every later stop that is reached within three hours."""
     AT_EACH_STOP = "at_each_stop"
     """Every later stop, however late it is reached."""
+    EACH_QUARTER = "each_quarter"
+    """Those along a route that anybody could name beforehand: the evening before, and every quarter of an hour."""

@@ -16,7 +16,7 @@ from training.quantiles import QuantileForecast
 
 Float = NDArray[np.float64]
 DRAWS = 1000
-CONFIDENCE = 0.95
+EDGES = (0.025, 0.975)
 #: Fewer clusters than this say nothing about how clusters differ.
 FEWEST_CLUSTERS = 5
 
@@ -44,13 +44,30 @@ def cluster_intervals(
         return {}
     sums = np.stack([np.bincount(code, value, count) for value in values.values()], axis=1)
     rows = np.bincount(code, minlength=count)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), DRAWS)
+    drawn = _draws(count, seed)
     means = (drawn @ sums) / (drawn @ rows)[:, None]
-    edge = 0.5 * (1.0 - CONFIDENCE)
-    low, high = np.quantile(means, (edge, 1.0 - edge), axis=0)
+    low, high = np.quantile(means, EDGES, axis=0)
     return {
         name: [_figure(name, low[place]), _figure(name, high[place])] for place, name in enumerate(values)
     }
+
+
+def ratio_interval(
+    ours: Float, theirs: Float, clusters: NDArray[np.str_], *, seed: int = 0
+) -> list[float] | None:
+    """95 % interval of the ratio of two means of the same rows; None with fewer than five clusters."""
+    _, code = np.unique(clusters, return_inverse=True)
+    count = int(code.max()) + 1 if len(code) else 0
+    if count < FEWEST_CLUSTERS:
+        return None
+    drawn = _draws(count, seed)
+    ratios = (drawn @ np.bincount(code, ours, count)) / (drawn @ np.bincount(code, theirs, count))
+    return [float(edge) for edge in np.quantile(ratios, EDGES)]
+
+
+def _draws(count: int, seed: int) -> NDArray[np.int64]:
+    """How often each cluster is in each draw: (DRAWS, count)."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), DRAWS)
 
 
 def _figure(name: str, mean: float) -> float:

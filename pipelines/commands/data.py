@@ -15,20 +15,28 @@ from pipelines.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceO
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to write <table>/<day>.parquet into.")],
-    size: Annotated[str, typer.Option(help="small, demo, reference or metro.")] = "demo",
+    size: Annotated[str, typer.Option(help="small, demo, reference, metro or a perturbed city.")] = "demo",
     seed: Annotated[int, typer.Option(help="Same seed, same content.")] = 403,
     first_day: Annotated[str, typer.Option(help="First service day, YYYY-MM-DD.")] = "2026-01-05",
     days: Annotated[int, typer.Option(min=1, help="How many days.")] = 7,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what a judge may see: truth, costs of disruptions, oracle."),
+    ] = None,
+    rollouts: Annotated[int, typer.Option(min=50, help="Futures that the oracle looks at.")] = 400,
 ) -> None:
     """Write days of the reference city as canonical tables."""
     from pipelines.sources import simulated
     from pipelines.terminal import console, steps
 
-    with steps("simulating", days) as tell:
+    with steps("simulating", days + (truth is not None)) as tell:
         start = _day(first_day)
         rows = simulated.write(
             out, size, seed, start, days, lambda done, total: tell(f"day {done} of {total}")
         )
+        if truth is not None:
+            tell("truth and oracle")
+            simulated.write_truth(truth, size, seed, start, days, rollouts)
     console.print(f"{rows:,} rows of {days} days in {out}")
 
 

@@ -117,16 +117,37 @@ def backtest(
     folder: Annotated[
         Path | None, typer.Option(help="Build here and keep it: landed rows, quarantine, features.")
     ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="What `simulate --truth` wrote of the test: judge beside the oracle.")
+    ] = None,
+    per_route: Annotated[
+        int | None, typer.Option(min=1, help="At most so many instants a route in training.")
+    ] = None,
 ) -> None:
     """Train on some files, judge on others, by the evaluation contract."""
     from pipelines.backtest import backtest as run
+    from pipelines.sources.canonical import oracle_table
     from pipelines.sources.registry import source as adapter
     from pipelines.terminal import console, steps, write_json
     from training.report import write_report
 
     with steps(f"backtest {source}", 13) as tell:
-        done = run(adapter(source), train, test, weather=weather, folder=folder, say=tell)
+        done = run(
+            adapter(source),
+            train,
+            test,
+            weather=weather,
+            folder=folder,
+            oracle=None if truth is None else oracle_table(truth),
+            per_route=per_route,
+            say=tell,
+        )
     console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
+    if beside := done.figures.get("oracle"):
+        console.print(
+            f"on the {beside['n']:,} forecasts that the oracle was asked about: pinball "
+            f"{beside['ours_pinball_min']:.3f} min against its {beside['pinball_min']:.3f}, ratio {beside['ratio']:.3f}"
+        )
     if json:
         write_json(json, done.figures)
         console.print(f"every figure: {json}")
