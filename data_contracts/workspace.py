@@ -73,6 +73,16 @@ class Workspace:
         return self.root / "keys.json"
 
     @property
+    def archive(self) -> Path:
+        """Records that the log dropped: ``archive/<first>-<last>/<table>.parquet``."""
+        return self.root / "archive"
+
+    @property
+    def snapshots(self) -> Path:
+        """The engine's state as of records of the log: ``snapshots/<seq>.db``."""
+        return self.root / "snapshots"
+
+    @property
     def run(self) -> Path:
         """What counts only while a service runs; may be removed while none does."""
         return self.root / "run"

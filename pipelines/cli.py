@@ -11,7 +11,7 @@ import typer
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
 from data_contracts.switches import OFF_SWITCHES
-from pipelines.commands import data, features, forecasts, keys, models, service, webhooks
+from pipelines.commands import data, features, forecasts, keys, models, service, upkeep, webhooks
 
 app = typer.Typer(
     name="punctual",
@@ -37,6 +37,9 @@ COMMANDS = (
     service.replay,
     forecasts.explain,
     service.config,
+    upkeep.backup,
+    upkeep.restore,
+    upkeep.compact,
 )
 GROUPS = {"features": features.app, "keys": keys.app, "webhooks": webhooks.app}
 

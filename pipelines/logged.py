@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import orjson
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_contracts.errors import WorkspaceError
-from data_contracts.tables import TABLES, Table
+from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
+from serving.archive import SEQ, archived, pages, write_rows
 from serving.database import connect_to_read, statements
 from serving.log import Head
 
-SEQ = "seq"
-PAGE = 50_000
+#: No log is longer.
+MOST_RECORDS = 2**62
 
 Frames = Mapping[str, pl.DataFrame]
-Rows = list[dict[str, Any]]
 
 
 def log_origin(workspace: Workspace) -> Head:
@@ -45,22 +43,14 @@ def log_origin(workspace: Workspace) -> Head:
 
 
 def land_log(workspace: Workspace, folder: Path) -> int:
-    """Write the log's rows to ``folder/<table>.parquet``, sequence included; give how many there are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, pq.ParquetWriter] = {}
-    count = 0
-    try:
-        for page in _pages(workspace.log):
-            for name, rows in page.items():
-                schema = _schema(TABLES[name])
-                if name not in writers:
-                    writers[name] = pq.ParquetWriter(folder / f"{name}.parquet", schema)
-                writers[name].write_table(pa.Table.from_pylist(rows, schema))
-                count += len(rows)
-    finally:
-        for writer in writers.values():
-            writer.close()
-    return count
+    """Write the log's rows to ``folder/<table>.parquet``, sequence included; give how many there are.
+
+    What the log has dropped is read from the archive.
+    """
+    with closing(connect_to_read(workspace.log)) as connection:
+        cut = connection.execute(statements("log")["cut"]).fetchone()
+    found = chain(archived(workspace), pages(workspace.log, cut[0] if cut else 0, MOST_RECORDS))
+    return write_rows(found, folder)
 
 
 def read_logged(folder: Path) -> dict[str, pl.DataFrame]:
@@ -81,23 +71,3 @@ def joined(history: Frames, logged: Frames) -> dict[str, pl.DataFrame]:
             columns = [*TABLES[name].names, SEQ]
             tables[name] = pl.concat([part.select(columns) for part in parts])
     return tables
-
-
-def _schema(table: Table) -> pa.Schema:
-    fields = [pa.field(field.name, field.type) for field in table.arrow_schema()]
-    return pa.schema([*fields, pa.field(SEQ, pa.int64(), nullable=False)])
-
-
-def _pages(log: Path) -> Iterator[dict[str, Rows]]:
-    connection, after = connect_to_read(log), 0
-    try:
-        while rows := connection.execute(statements("log")["read_after"], (after, PAGE)).fetchall():
-            page: dict[str, Rows] = {}
-            for seq, received_us, type_, body in rows:
-                if type_ in TABLES:
-                    stamped = {"event_id": "", **orjson.loads(body), "received_at": received_us, SEQ: seq}
-                    page.setdefault(type_, []).append(stamped)
-            yield page
-            after = rows[-1][0]
-    finally:
-        connection.close()

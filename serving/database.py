@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +40,24 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     connection = _open(path)
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy of a database that others may be writing; what is at ``target`` is replaced.
+
+    Readers of the target see the old content or the new, never a mixture.
+    """
+    with closing(connect_to_read(source)) as reading, closing(_open(target)) as writing:
+        reading.backup(writing)
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file is a database that can be read from end to end."""
+    try:
+        with closing(connect_to_read(path)) as connection:
+            return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False
 
 
 @contextmanager

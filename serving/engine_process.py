@@ -18,6 +18,7 @@ from data_contracts.record import MODEL, TICK
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
+from serving.compaction import recover
 from serving.engine import Engine
 from serving.engine_meter import EngineMeter
 from serving.log import Clock, EventLog, NewEvent
@@ -72,6 +73,7 @@ def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) 
     event_log = open_log(workspace, settings.clock)
     shelf = ModelShelf(workspace)
     online = OnlineWriter(workspace.online)
+    recover(workspace, event_log)
     ops = OpsStore(workspace.ops)
     seed(ops, workspace, event_log.origin)
     meter = EngineMeter(settings.clock)

@@ -115,6 +115,30 @@ class EventLog:
         with self._lock:
             return self._head()
 
+    def cut(self) -> Head:
+        """The last record that was dropped; zero while everything is kept."""
+        with self._lock:
+            row = self._connection.execute(self._sql["cut"]).fetchone()
+        return Head(*row) if row else Head()
+
+    def last_before(self, seq: int, before_us: int) -> Head | None:
+        """The last record up to ``seq`` that was received before an instant; never the log's last one."""
+        with self._lock:
+            row = self._connection.execute(self._sql["last_before"], (seq, before_us)).fetchone()
+        return Head(*row) if row else None
+
+    def truncate(self, until: Head, records_at_once: int = 2_000) -> int:
+        """Drop everything up to a record, in transactions so short that an append hardly waits; how many."""
+        with self._lock, immediate(self._connection) as tx:
+            tx.execute(self._sql["save_cut"], (until.seq, until.received_us))
+        dropped = 0
+        while True:
+            with self._lock, immediate(self._connection) as tx:
+                count = tx.execute(self._sql["drop_before_cut"], (records_at_once,)).rowcount
+            dropped += count
+            if count < records_at_once:
+                return dropped
+
     def feeds(self) -> list[Feed]:
         """What every kind of record has brought so far."""
         with self._lock:

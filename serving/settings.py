@@ -65,6 +65,24 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What is kept of the log, and how often what is older is dropped.
+
+    log_s : records younger than this stay, and their ``event_id`` is remembered: the horizon of idempotency
+    archive : whether dropped records are written to ``archive/`` first
+    """
+
+    log_s: float = 7 * 86_400.0
+    every_s: float = 6 * 3_600.0
+    snapshots: int = 2
+    archive: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.log_s > 0 and self.every_s > 0 and self.snapshots >= 1):
+            raise ValueError("retention: log_s and every_s are over 0, and one snapshot at least is kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
     """How events are streamed. A stream ends after ``longest_s``, and a client comes back by itself."""
 
@@ -84,6 +102,7 @@ class ServiceSettings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
     tls: Tls = field(default_factory=Tls)
+    retention: Retention = field(default_factory=Retention)
     stream: StreamSettings = field(default_factory=StreamSettings)
     webhooks: SendingPolicy = field(default_factory=SendingPolicy)
     served: ServedSettings = field(default_factory=ServedSettings)
@@ -125,6 +144,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         engine=engine,
         limits=_changed(Limits(), table.pop("limits", {}), "limits"),
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
+        retention=_changed(Retention(), table.pop("retention", {}), "retention"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
         served=_changed(ServedSettings(), table.pop("served", {}), "served"),

@@ -26,7 +26,7 @@ from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.access import is_loopback
 from serving.key_file import read_keys
 from serving.meters import METRICS_VARIABLE
-from serving.settings import Tls, load_settings
+from serving.settings import Retention, Tls, load_settings
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,9 @@ class Service:
     server: subprocess.Popen[bytes] = field(init=False)
     tls: Tls = field(default_factory=Tls)
     _ended: dict[str, Restarts] = field(default_factory=lambda: {name: Restarts() for name in CRASH_ONLY})
+    compact_every_s: float = Retention().every_s
+    compaction: subprocess.Popen[bytes] | None = None
+    _compact_at_s: float = field(init=False)
 
     @property
     def base_url(self) -> str:
@@ -91,6 +94,7 @@ class Service:
         for name in CRASH_ONLY:
             self._start(name)
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
+        self._compact_at_s = time.monotonic() + self.compact_every_s
 
     def wait_until_ready(self, stop: threading.Event | None = None) -> None:
         """Return once forecasts can be asked for, or on ``stop``; say plainly if that does not happen in time."""
@@ -115,7 +119,8 @@ class Service:
         return httpx.get(f"{self.base_url}/readyz", timeout=2.0, verify=not self.tls.is_on).status_code == 200
 
     def look_after(self) -> None:
-        """Start again what may crash; a server that ended ends the service."""
+        """Start again what may crash; a server that ended ends the service. Compact the log once in a while."""
+        self._compact()
         if (code := self.server.poll()) is not None:
             raise WorkspaceError(
                 f"the HTTP server ended with code {code}",
@@ -126,9 +131,18 @@ class Service:
             if (code := getattr(self, name).poll()) is not None:
                 self._restart(name, code)
 
+    def _compact(self) -> None:
+        """Start a compaction when it is time to; one at once."""
+        if self.compaction is not None and self.compaction.poll() is not None:
+            self.compaction = None
+        if self.compaction is None and time.monotonic() >= self._compact_at_s:
+            self._compact_at_s = time.monotonic() + self.compact_every_s
+            self.compaction = self._spawn("serving.compaction_process", str(self.workspace.root.resolve()))
+
     def stop(self) -> None:
         """End all processes with everything they started: politely, then not."""
-        processes = (self.server, *(getattr(self, name) for name in CRASH_ONLY))
+        running = (self.server, *(getattr(self, name) for name in CRASH_ONLY), self.compaction)
+        processes = [each for each in running if each is not None]
         for process in processes:
             _signal_group(process, signal.SIGTERM)
         for process in processes:
@@ -250,7 +264,8 @@ def running_service(
 def _started(
     workspace: Workspace, host: str, port: int, output: IO[bytes] | None, patience: Patience
 ) -> Iterator[Service]:
-    service = Service(workspace, host, port, output, patience, tls=checked_tls(workspace))
+    tls, every_s = checked_tls(workspace), load_settings(workspace).retention.every_s
+    service = Service(workspace, host, port, output, patience, tls=tls, compact_every_s=every_s)
     service.start()
     try:
         yield service

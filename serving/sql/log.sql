@@ -12,6 +12,11 @@ CREATE TABLE IF NOT EXISTS origin (
     seq INTEGER NOT NULL,
     received_us INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS cut (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,
+    received_us INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS feeds (
     type TEXT PRIMARY KEY,
     records INTEGER NOT NULL,
@@ -45,3 +50,21 @@ ON CONFLICT (type) DO UPDATE SET records = records + excluded.records, received_
 
 -- name: feeds
 SELECT type, records, received_us FROM feeds ORDER BY type
+
+-- name: cut
+SELECT seq, received_us FROM cut
+
+-- name: last_before
+SELECT seq, received_us FROM log
+WHERE seq <= ?1 AND received_us < ?2 AND seq < (SELECT max(seq) FROM log) ORDER BY seq DESC LIMIT 1
+
+-- name: save_cut
+INSERT INTO cut (id, seq, received_us) VALUES (1, ?, ?)
+ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, received_us = excluded.received_us
+WHERE excluded.seq > cut.seq
+
+-- name: drop_before_cut
+DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= (SELECT seq FROM cut) ORDER BY seq LIMIT ?)
+
+-- name: read_to_archive
+SELECT seq, received_us, type, event_id, body FROM log WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
