@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.observations import EARTH_RADIUS_M, UNPLANNED_SERVICE_S
-from features.priors import AREA_SHRINKAGE, COURIER_SHRINKAGE, PACE_SHRINKAGE, shrunk
+from features.priors import AREA_SHRINKAGE, COURIER_SHRINKAGE, PACE_SHRINKAGE, shrunk, zero_if_unknown
 
 Float = NDArray[np.float64]
 DAY_S = 86_400.0
@@ -124,13 +124,13 @@ def pair_habit(travel_by_pair__mean: Float) -> Float:
 @feature(unit="1", low=0, high=1e9)
 def pair_evidence(travel_by_pair__weight: Float) -> Float:
     """How many drives between the two zones the prior rests on."""
-    return np.nan_to_num(travel_by_pair__weight)
+    return zero_if_unknown(travel_by_pair__weight)
 
 
 @feature(unit="1", low=0, high=1e9)
 def pair_hour_evidence(travel_by_pair_hour__weight: Float) -> Float:
     """How many drives between the two zones at this hour the prior rests on."""
-    return np.nan_to_num(travel_by_pair_hour__weight)
+    return zero_if_unknown(travel_by_pair_hour__weight)
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -142,7 +142,7 @@ def link_habit(travel_by_link__mean: Float) -> Float:
 @feature(unit="1", low=0, high=1e9)
 def link_evidence(travel_by_link__weight: Float) -> Float:
     """How many drives between the two zones are known, either way."""
-    return np.nan_to_num(travel_by_link__weight)
+    return zero_if_unknown(travel_by_link__weight)
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -160,7 +160,7 @@ def target_habit(travel_by_target__mean: Float) -> Float:
 @feature(unit="1", low=0, high=1e9)
 def target_evidence(travel_by_target__weight: Float) -> Float:
     """How many drives into the zone are known."""
-    return np.nan_to_num(travel_by_target__weight)
+    return zero_if_unknown(travel_by_target__weight)
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -184,7 +184,7 @@ def courier_habit(courier_log_ratio: Float) -> Float:
 @feature(unit="1", low=0, high=1e9)
 def courier_evidence(pace_by_courier__weight: Float) -> Float:
     """How many drives of the courier are known."""
-    return np.nan_to_num(pace_by_courier__weight)
+    return zero_if_unknown(pace_by_courier__weight)
 
 
 @feature(unit="ln", low=-6, high=6)
@@ -269,7 +269,7 @@ def prior_service_s(service_s: Float) -> Float:
 @feature(unit="1", low=0, high=2)
 def phase(progress__phase: Float) -> Float:
     """0 before departure, 1 driving, 2 at a stop."""
-    return np.nan_to_num(progress__phase)
+    return zero_if_unknown(progress__phase)
 
 
 @feature(unit="s", low=-600, high=DAY_S)

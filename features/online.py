@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,10 @@ WHERE (excluded.event_ts_us, excluded.created_us) > (vectors.event_ts_us, vector
 READ = """
 SELECT wanted.key, stored.packed FROM json_each(?) AS wanted CROSS JOIN vectors AS stored
 WHERE stored.entity = wanted.value AND stored.view = ? AND stored.schema_hash = ?
+"""
+READ_ENTITIES = """
+SELECT stored.view, stored.schema_hash, stored.entity, stored.packed
+FROM json_each(?) AS wanted CROSS JOIN vectors AS stored WHERE stored.entity = wanted.value
 """
 FORGET = "DELETE FROM vectors WHERE view = ?"
 HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vectors'"
@@ -161,18 +166,42 @@ class OnlineReader:
         rows = unpack(view, (packed for _, packed in found))
         return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
 
+    def take(self, ids: Iterable[str | None]) -> Taken:
+        """Everything that is stored of some entities, in every view, as it stood at one moment of the store."""
+        wanted = json.dumps([key for key in dict.fromkeys(ids) if key is not None])
+        stored: dict[tuple[str, str], dict[str, bytes]] = {}
+        for name, schema_hash, entity, packed in self._rows(READ_ENTITIES, (wanted,)):
+            stored.setdefault((name, schema_hash), {})[entity] = packed
+        return Taken(stored)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _fetch(self, view: View, ids: Sequence[str | None]) -> list[tuple[int, bytes]]:
+        return self._rows(READ, (json.dumps(list(ids)), view.name, view.schema_hash))
+
+    def _rows(self, query: str, asked: tuple[str, ...]) -> list[Any]:
         if self._connection is None and not self._path.exists():
             return []
         with self._lock:
             self._connection = self._connection or connect(self._path)
-            asked = (json.dumps(list(ids)), view.name, view.schema_hash)
-            return self._connection.execute(READ, asked).fetchall()
+            return self._connection.execute(query, asked).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one read of the store found: (view, schema hash) -> entity -> packed version."""
+
+    stored: dict[tuple[str, str], dict[str, bytes]]
+
+    def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
+        """Like ``OnlineReader.read``, for entities that were taken."""
+        packed = self.stored.get((view.name, view.schema_hash), {})
+        found = [(at, packed[key]) for at, key in enumerate(ids) if key is not None and key in packed]
+        rows = unpack(view, (version for _, version in found))
+        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
 
 
 def rows_as_of(
@@ -182,9 +211,14 @@ def rows_as_of(
     values = np.full((n, len(view.fields)), np.nan, np.float32)
     known_us = np.full(n, NOT_KNOWN_US, np.int64)
     status = np.full(n, Status.MISSING, np.int8)
+    if not len(at):
+        return OnlineRows(values=values, known_us=known_us, status=status)
     age_us = as_of_us - stored["event_ts_us"]
     expired, future = age_us > microseconds(view.ttl), age_us < 0
     usable = ~(expired | future)
+    if usable.all():
+        values[at], known_us[at], status[at] = stored["values"], stored["event_ts_us"], Status.PRESENT
+        return OnlineRows(values=values, known_us=known_us, status=status)
     status[at] = np.select([expired, future], [Status.EXPIRED, Status.FUTURE], Status.PRESENT)
     values[at[usable]] = stored["values"][usable]
     known_us[at[usable]] = stored["event_ts_us"][usable]

@@ -30,8 +30,13 @@ PACE_SHRINKAGE = 8.0
 
 def shrunk(mean: Float, weight: Float, parent: Float, shrinkage: float) -> Float:
     """Mean drawn towards its parent by ``shrinkage`` observations; the parent where there is none."""
-    weight = np.nan_to_num(weight)
-    return (weight * np.nan_to_num(mean) + shrinkage * parent) / (weight + shrinkage)
+    weight = zero_if_unknown(weight)
+    return (weight * zero_if_unknown(mean) + shrinkage * parent) / (weight + shrinkage)
+
+
+def zero_if_unknown(values: Float) -> Float:
+    """Values, 0 where they are NaN; several times as fast as ``np.nan_to_num``, which looks for infinities too."""
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def travel_prior(level: Mapping[str, Float]) -> Float:

@@ -16,7 +16,14 @@ from features.itinerary import Itinerary
 from features.keys import factorize
 from features.moment import FEATURES, Feature
 from features.online import OnlineRows
-from features.priors import PACE_SHRINKAGE, courier_prior, service_prior, shrunk, travel_prior
+from features.priors import (
+    PACE_SHRINKAGE,
+    courier_prior,
+    service_prior,
+    shrunk,
+    travel_prior,
+    zero_if_unknown,
+)
 from features.views import KNOWN, LOOKUPS, VIEWS, View
 
 Float = NDArray[np.float64]
@@ -101,8 +108,9 @@ def assemble(
 def look_up(itinerary: Itinerary, read: Read, as_of_us: int) -> dict[str, NDArray[np.generic]]:
     """Every lookup's columns: ``alias__field`` float32 and ``alias__known_us`` float64, (n,) each."""
     found: dict[str, NDArray[np.generic]] = {}
+    numbered = {key: factorize(keys) for key, keys in itinerary.keys.items()}
     for lookup in LOOKUPS:
-        codes, ids = factorize(itinerary.keys[lookup.key])
+        codes, ids = numbered[lookup.key]
         rows = read(lookup.view, ids, as_of_us)
         for column, name in enumerate(lookup.view.field_names):
             found[f"{lookup.alias}__{name}"] = rows.values[codes, column]
@@ -154,7 +162,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     Sums run over whole microseconds, so that they do not depend on what else is in the batch.
     """
     rank, in_phase_us = columns["rank"], columns["in_phase_s"] * 1e6
-    phase = np.nan_to_num(columns["progress__phase"])
+    phase = zero_if_unknown(columns["progress__phase"])
     courier_log_ratio = courier_prior(columns)
     leg_log_ratio = travel_prior(columns) + courier_log_ratio
     leg_us = columns["reference_us"] * np.exp(leg_log_ratio)
@@ -174,7 +182,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     service = _along_route(service_us, starts)
     base = travel + service + _along_route(wait_us, starts)
     pace = shrunk(columns["to_pace__mean"], columns["to_pace__weight"], np.zeros_like(leg_us), PACE_SHRINKAGE)
-    jam_millionths = _along_route(np.nan_to_num(columns["to_traffic__jam"]) * 1e6, starts)
+    jam_millionths = _along_route(zero_if_unknown(columns["to_traffic__jam"]) * 1e6, starts)
     known_jams = _along_route(np.isfinite(columns["to_traffic__jam"]).astype(np.float64), starts)
     return {
         "leg_log_ratio": leg_log_ratio,

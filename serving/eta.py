@@ -12,8 +12,8 @@ import numpy as np
 from data_contracts.errors import ContractError
 from data_contracts.events import parse
 from data_contracts.record import Record
+from features.online import OnlineReader
 from features.route_book import RouteBook
-from features.vectors import Read
 from serving.desk import planned_promise
 from serving.forecasts import ModelName, documents
 from serving.ingest import to_new_event
@@ -38,9 +38,9 @@ class LiveEta:
     """Forecasts as of an instant. Routes are kept between requests and read again when they change."""
 
     def __init__(
-        self, ops: OpsReader, read: Read, serving: Serving, served: ServedLog, coverage: float
+        self, ops: OpsReader, online: OnlineReader, serving: Serving, served: ServedLog, coverage: float
     ) -> None:
-        self._ops, self._read, self._serving, self._coverage = ops, read, serving, coverage
+        self._ops, self._online, self._serving, self._coverage = ops, online, serving, coverage
         self._served = served
         self._book = RouteBook()
         self._seqs: dict[str, int] = {}
@@ -140,7 +140,8 @@ class LiveEta:
         promises = self._promises(book, stop_ids)
         taught = self._ops.taught(model.version)
         manner = Manner(forecaster=model, coverage=self._coverage, taught=taught)
-        scores = score(itinerary, self._read, as_of_us, promises, manner, rows)
+        known = self._online.take(key for keys in itinerary.keys.values() for key in keys)
+        scores = score(itinerary, known.read, as_of_us, promises, manner, rows)
         everyone, ids = range(len(scores)), self._served.next_ids(len(scores))
         reasons = (
             dict(zip(everyone, model.reasons(scores.vectors, everyone), strict=True)) if with_reasons else {}

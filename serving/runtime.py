@@ -87,7 +87,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         picture=PictureReader(workspace.ops),
         online=online,
         champion=champion,
-        eta=LiveEta(ops, online.read, champion, served, settings.engine.coverage),
+        eta=LiveEta(ops, online, champion, served, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
         subscriptions=subscriptions,
         served=served,

@@ -88,9 +88,10 @@ class ZoneSpread:
         """The boosters' words with each zone's own spread; a zone that was never seen keeps what they say."""
         if not self.factors or not len(zone_ids):
             return raw
-        known = {zone_id: code for code, zone_id in enumerate(self.factors)}
-        table = np.array([*self.factors.values(), ((1.0, 1.0),) * (HORIZONS + 1)])
-        code = np.array([known.get(zone_id or "", len(known)) for zone_id in zone_ids])
+        present = {zone_id: code for code, zone_id in enumerate(dict.fromkeys(zone_ids))}
+        plain = ((1.0, 1.0),) * (HORIZONS + 1)
+        table = np.array([self.factors.get(zone_id or "", plain) for zone_id in present])
+        code = np.array([present[zone_id] for zone_id in zone_ids])
         return raw.widened(table[code, 1 + group_of(raw.median_s)])
 
     @classmethod

@@ -27,7 +27,7 @@ from features.online import NOT_KNOWN_US, OnlineReader, OnlineRows, OnlineWriter
 from features.online_place import Writer, reader_at, writer_at
 from features.online_store import epoch_us, view_of
 from features.version_files import version_schema, write_missing_versions
-from features.views import DEPOT_STATE, ROUTE_PROGRESS, VEHICLE_MOTION, View
+from features.views import DEPOT_STATE, ROUTE_PROGRESS, VEHICLE_MOTION, WEATHER_NOW, View
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOON_US = epoch_us(NOON)
@@ -372,3 +372,34 @@ def test_view_that_does_not_fit_a_packed_vector_is_refused(workspace: Workspace)
     view.features.append(Field(name="remark", dtype=String))
     with pytest.raises(WorkspaceError, match="Float32 alone, not remark String"):
         view_of(view)
+
+
+def test_what_is_taken_at_once_reads_like_what_is_read_view_by_view(tmp_path: Path) -> None:
+    writer, reader = OnlineWriter(tmp_path / "online.db"), OnlineReader(tmp_path / "online.db")
+    assert reader.take(["D-1", None]).read(DEPOT_STATE, ["D-1", None], NOON_US).status.tolist() == [1, 1]
+    for view, seen_us in ((DEPOT_STATE, NOON_US), (VEHICLE_MOTION, NOON_US + 1)):
+        values = np.full((3, len(view.fields)), 0.5, np.float32)
+        known_us = np.array([seen_us, 0, seen_us + 2 * NOON_US], np.int64)
+        names = ["D-1", "D-old", "D-future"]
+        writer.publish(
+            Versions(view=view, ids=names, values=values, known_us=known_us, created_us=np.arange(3))
+        )
+    ids = ["D-future", None, "D-1", "nobody", "D-old", "D-1"]
+    taken = reader.take(ids)
+    for view in (DEPOT_STATE, VEHICLE_MOTION, WEATHER_NOW):
+        one, other = taken.read(view, ids, NOON_US + 5), reader.read(view, ids, NOON_US + 5)
+        assert one.values.tobytes() == other.values.tobytes()
+        assert (one.known_us.tolist(), one.status.tolist()) == (
+            other.known_us.tolist(),
+            other.status.tolist(),
+        )
+    writer.publish(
+        Versions(
+            view=DEPOT_STATE,
+            ids=["D-1"],
+            values=np.ones((1, len(DEPOT_STATE.fields)), np.float32),
+            known_us=np.array([NOON_US + 4]),
+            created_us=np.array([9]),
+        )
+    )
+    assert taken.read(DEPOT_STATE, ["D-1"], NOON_US + 5).values[0, 0] == 0.5, "as it stood when it was taken"
