@@ -83,6 +83,11 @@ class Workspace:
         return self.root / "snapshots"
 
     @property
+    def signing(self) -> Path:
+        """The secret behind sessions and customers' links."""
+        return self.root / "signing.key"
+
+    @property
     def run(self) -> Path:
         """What counts only while a service runs; may be removed while none does."""
         return self.root / "run"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -22,7 +23,10 @@ from serving.keys import LOCAL, Caller, Refusal
 from serving.meters import meters
 from serving.problems import ProblemError
 from serving.rates import Rates
+from serving.sessions import refuse_forgery, session_in
 from serving.settings import Limits
+from serving.signing import Purpose, Signer, Void
+from serving.times import wall_now_us
 
 log = structlog.get_logger(__name__)
 
@@ -43,25 +47,49 @@ def caller_of(connection: HTTPConnection) -> Caller:
 class Access:
     """Lets a request in as somebody, or raises a problem that says why not."""
 
-    def __init__(self, ring: KeyRing, rates: Rates, limits: Limits) -> None:
-        self.ring, self._rates, self._limits = ring, rates, limits
+    def __init__(self, ring: KeyRing, rates: Rates, limits: Limits, signer: Signer) -> None:
+        self.ring, self._rates, self._limits, self.signer = ring, rates, limits, signer
 
     def admit(self, scope: Scope, needed: keys.Scope) -> Caller:
         """The caller of a request, who has the scope that is needed."""
         caller = self._identify(scope)
-        if caller is not LOCAL:
-            self._take(caller.slot, caller.requests_per_s or self._limits.requests_per_s, caller.name)
+        self._count(caller)
         if needed not in caller.scopes:
             held = ", ".join(sorted(caller.scopes))
             detail = f"this call needs the scope {needed}; the key {caller.name!r} has {held}"
             raise ProblemError(HTTPStatus.FORBIDDEN, "scope-missing", detail)
         return caller
 
+    def caller_of_key(self, text: str, scope: Scope) -> Caller:
+        """Who holds a key that somebody signs in with."""
+        caller = self._admitted(lambda: self.ring.caller(text), scope)
+        self._count(caller)
+        return caller
+
+    def _count(self, caller: Caller) -> None:
+        if caller is not LOCAL:
+            self._take(caller.slot, caller.requests_per_s or self._limits.requests_per_s, caller.name)
+
     def _identify(self, scope: Scope) -> Caller:
+        return self._admitted(lambda: self._by_session(scope) or self.ring.caller(bearer_key(scope)), scope)
+
+    def _by_session(self, scope: Scope) -> Caller | Refusal | None:
+        """Who is signed in; None where the request brings a key, or no session that still counts."""
+        headers = scope["headers"]
+        if any(name == b"authorization" for name, _ in headers):
+            return None
+        session = session_in(headers)
+        claims = self.signer.open(Purpose.SESSION, session, wall_now_us()) if session else Void.INVALID
+        if isinstance(claims, Void) or session is None:
+            return None
+        refuse_forgery(self.signer, session, scope.get("method", "GET"), headers)
+        return self.ring.caller_of_id(str(claims["key_id"]))
+
+    def _admitted(self, find: Callable[[], Caller | Refusal], scope: Scope) -> Caller:
         try:
             if self.ring.is_empty:
                 return local_caller(scope)
-            found = self.ring.caller(bearer_key(scope))
+            found = find()
         except WorkspaceError as error:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "keys-unreadable", error.what) from None
         if isinstance(found, Refusal):

@@ -33,16 +33,20 @@ from serving.map_calls import MAP_CALLS
 from serving.meters import meters
 from serving.models import Load, load_forecaster
 from serving.openapi import document_routes
+from serving.pages import page_routes
 from serving.problems import ProblemError, on_failure, on_http_error, on_problem, problem
 from serving.rates import Rates
 from serving.responses import JSON
 from serving.route_calls import ROUTE_CALLS
 from serving.runtime import Runtime, open_runtime, serving
 from serving.scoring_calls import SCORING_CALLS
+from serving.session_calls import SESSION_CALLS
 from serving.settings import ServiceSettings
+from serving.signing import Signer
 from serving.stream import STREAM_CALLS
 from serving.times import wall_now_us
 from serving.today import TODAY_CALLS
+from serving.track_calls import TRACK_CALLS
 from serving.webhooks.calls import WEBHOOK_CALLS
 
 
@@ -60,6 +64,7 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
         routes=[
             *routes_of(ENDPOINTS),
             *document_routes(ENDPOINTS),
+            *page_routes(),
             Route("/v1/{path:path}", unknown_path, methods=METHODS),
         ],
         exception_handlers={
@@ -71,7 +76,10 @@ def create_app(workspace: Workspace, settings: ServiceSettings, load: Load = loa
         lifespan=lifespan,
     )
     app.state.access = Access(
-        KeyRing(workspace.keys, wall_now_us), Rates(workspace.run / "rates"), settings.limits
+        KeyRing(workspace.keys, wall_now_us),
+        Rates(workspace.run / "rates"),
+        settings.limits,
+        Signer(workspace.signing),
     )
     return app
 
@@ -156,6 +164,8 @@ ENDPOINTS = (
     *MAP_CALLS,
     *ROUTE_CALLS,
     *TODAY_CALLS,
+    *SESSION_CALLS,
+    *TRACK_CALLS,
     *STREAM_CALLS,
     *WEBHOOK_CALLS,
     *FIGURE_CALLS,

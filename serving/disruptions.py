@@ -17,6 +17,7 @@ from serving.grouping import IncidentPolicy, Place, Zones
 from serving.incident_desk import IncidentDesk, NewAlert
 from serving.incidents import Cause, Incident, Refused
 from serving.ops import OpsStore
+from serving.outbox import EventType
 from serving.rules import RulePolicy
 from serving.surroundings import Fleet
 from serving.telling import Document, Telling, risk_news, tell_incident, tell_revision
@@ -105,8 +106,8 @@ class Disruptions:
         )
         if isinstance(done, Refused):
             log.warning("command_refused", incident_id=asked.incident_id, reason=done.value)
-        elif done.is_over:
-            tell_incident(done, self._policy, at_us, batch)
+        else:
+            tell_incident(done, self._policy, at_us, batch, EventType.DISRUPTION_UPDATED)
 
     def tick(self, at_us: int, batch: Batch) -> None:
         """Wake, resolve and tell what is due."""

@@ -18,7 +18,9 @@ from data_contracts.record import COMMAND, MODEL, TICK, Record
 from features.live import LiveFeatures
 from features.online import Versions
 from serving.batch import Batch
+from serving.changes import delivery_change
 from serving.ops import OpsStore
+from serving.outbox import EventType, outbox_event
 from serving.picture import PictureWriter
 from serving.rounds import EngineSettings, Rounds
 from serving.scoring import Forecaster
@@ -108,6 +110,7 @@ class Engine:
                 self._hear_promise(record, batch)
             elif record.type == COMMAND:
                 self._rounds.disruptions.command(record.body, record.received_us, batch)
+                self._hear_change(record, batch)
             for route_id in route_ids:
                 self._note_route(route_id, record, batch)
 
@@ -122,6 +125,15 @@ class Engine:
         plan = self._features.book.stop(record.body["stop_id"])
         if plan is not None:
             self._rounds.desk.hear(record.body, plan.route_id, record.received_us, batch)
+
+    def _hear_change(self, record: Record, batch: Batch) -> None:
+        """A customer chose something; operators and their systems are told."""
+        change = delivery_change(record.body)
+        plan = self._features.book.stop(change.stop_id) if change else None
+        if change is not None and plan is not None:
+            data = {"stop_id": plan.stop_id, "route_id": plan.route_id, "choice": change.choice.value}
+            at_us, about = record.received_us, str(record.seq)
+            batch.outbox.append(outbox_event(EventType.CHANGE_REQUESTED, plan.stop_id, at_us, data, about))
 
     def _take_model(self, version: str) -> None:
         model = self._load_model(version)

@@ -107,6 +107,15 @@ class KeyRing:
         key_id = key_id_of(text)
         return Refusal.UNKNOWN if key_id is None else check(self._current().get(key_id), text, self._now_us())
 
+    def caller_of_id(self, key_id: str) -> Caller | Refusal:
+        """Who holds the key of this id, as a session says that was begun with it."""
+        key, now_us = self._current().get(key_id), self._now_us()
+        if key is None:
+            return Refusal.UNKNOWN
+        if key.is_active(now_us):
+            return key.caller
+        return Refusal.EXPIRED if key.revoked_us is None else Refusal.REVOKED
+
     def is_still_good(self, caller: Caller) -> bool:
         """Whether a caller who was let in would be let in now; for answers that take long, such as a stream."""
         key = self._current().get(caller.key_id)

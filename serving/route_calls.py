@@ -143,11 +143,11 @@ def _stop(row: Row) -> dict[str, Any]:
         "reached_at": to_rfc3339_or_none(row["reached_us"]),
         "eta": to_rfc3339_or_none(row["eta_us"]),
         "late_probability": row["late_probability"],
-        "promise": _promise(row),
+        "promise": promise_document(row),
     }
 
 
-def _promise(row: Row) -> dict[str, Any] | None:
+def promise_document(row: Row) -> dict[str, Any] | None:
     """First and last window told; until the engine has taken the stop up, what stands in its plan."""
     end_us = row["promised_end_us"] if row["first_end_us"] is None else row["first_end_us"]
     if end_us is None:

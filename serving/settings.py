@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,18 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardSettings:
+    """How the ops room looks.
+
+    basemap_style : address of a MapLibre style; without one the map is drawn from the workspace itself
+    basemap_hosts : further origins from which that style takes tiles, glyphs and sprites
+    """
+
+    basemap_style: str | None = None
+    basemap_hosts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How a workspace is served."""
 
@@ -106,6 +119,7 @@ class ServiceSettings:
     stream: StreamSettings = field(default_factory=StreamSettings)
     webhooks: SendingPolicy = field(default_factory=SendingPolicy)
     served: ServedSettings = field(default_factory=ServedSettings)
+    dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     model_poll_s: float = 1.0
     workers: int = 2
 
@@ -148,6 +162,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
         served=_changed(ServedSettings(), table.pop("served", {}), "served"),
+        dashboard=_changed(DashboardSettings(), table.pop("dashboard", {}), "dashboard"),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
         workers=int(table.pop("workers", ServiceSettings().workers)),
     )

@@ -107,11 +107,17 @@ def tell_revision(revision: Revision, forecast: Document, at_us: int, batch: Bat
     log.info("promise_revised", stop_id=now.stop_id, route_id=now.route_id, reason=revision.reason.value)
 
 
-def tell_incident(incident: Incident, policy: AlertPolicy, at_us: int, batch: Batch) -> None:
-    """A disruption has begun or is over; one that was never told is never said to be over."""
+def tell_incident(
+    incident: Incident,
+    policy: AlertPolicy,
+    at_us: int,
+    batch: Batch,
+    news: EventType = EventType.DISRUPTION_OPENED,
+) -> None:
+    """A disruption has begun, was moved on or is over; of one that was never told, nothing more is told."""
     if incident.told_us is None:
         return
-    event_type = EventType.DISRUPTION_CLOSED if incident.is_over else EventType.DISRUPTION_OPENED
+    event_type = EventType.DISRUPTION_CLOSED if incident.is_over else news
     data = incident_document(incident, policy, most_stops=STOPS_IN_EVENT)
     batch.outbox.append(
         outbox_event(event_type, incident.subject_id, at_us, data, about=incident.incident_id)

@@ -256,3 +256,50 @@ class Today(Wire):
     feeds: dict[str, FeedAge]
     weather: list[WeatherHour]
     model: Model | None
+
+
+class SignIn(Wire):
+    key: str = Field(min_length=1, max_length=200)
+
+
+class Session(Wire):
+    name: str
+    scopes: list[str]
+    csrf_token: str | None = Field(description="To be sent as X-CSRF-Token; null without a session.")
+    expires_at: datetime | None
+
+
+class Link(Wire):
+    path: str = Field(description="Path of the customer's page on this service.")
+    expires_at: datetime
+
+
+class TrackConfidence(Wire):
+    level: Literal["high", "medium", "low"]
+    of_ten: int = Field(description="How many of ten arrivals such a window holds.")
+
+
+class Track(Wire):
+    """What a customer may know of a delivery."""
+
+    as_of: datetime | None
+    timezone: str
+    state: State
+    reached_at: datetime | None
+    stops_before: int | None
+    window: Window | None = Field(description="Null until the stop is scored, and when it is over.")
+    promised: Window | None
+    delay_minutes: float | None = Field(description="Past the end of the first window, if so.")
+    reasons: list[str]
+    confidence: TrackConfidence | None
+    choices: list[str]
+    expires_at: datetime
+
+
+class ChangeAsked(Wire):
+    choice: Literal["later_today", "another_day", "safe_place", "neighbour"]
+
+
+class PreferencesAsked(Wire):
+    channel: Literal["email", "sms", "push", "none"] | None = None
+    notice_minutes: int | None = Field(default=None, ge=0, le=1440)
