@@ -261,10 +261,11 @@ class OnlineWriter:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
+                cursor.execute("COMMIT")
             except BaseException:
-                cursor.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
 
 
 def _rows(versions: Versions) -> Iterator[tuple[str, str, str, int, int, bytes]]:

@@ -22,6 +22,7 @@ from serving import wire
 from serving.access import Access, caller_of
 from serving.body import body_of
 from serving.calls import READ_CALLS
+from serving.database import is_full
 from serving.endpoint import Body, Endpoint, routes_of, schema_of
 from serving.figures import FIGURE_CALLS
 from serving.incident_calls import INCIDENT_CALLS
@@ -123,7 +124,7 @@ async def unknown_path(request: Request) -> Response:
 async def on_storage(_: Request, error: Exception) -> JSON:
     """The log or its disk cannot take it now; nothing was acknowledged."""
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    kind = "storage-full" if "full" in str(error) else "storage-busy"
+    kind = "storage-full" if is_full(error) else "storage-busy"
     return JSON(
         problem(status, kind, f"{error}; nothing of this request was stored, send it again"),
         status,

@@ -62,14 +62,21 @@ def is_sound(path: Path) -> bool:
 
 @contextmanager
 def immediate(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One write transaction: committed on leaving, rolled back on any error."""
+    """One write transaction: committed on leaving, rolled back on any error, that of the commit included."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk may have ended it already
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it means that the disk takes no more, or not as it should."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR")
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
 from serving.compaction import recover
+from serving.database import is_full
 from serving.engine import Engine
 from serving.engine_meter import EngineMeter
 from serving.log import Clock, EventLog, NewEvent
@@ -33,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 0.02
 RECORDS_A_STEP = 2000
+#: How long the engine leaves a full disk alone.
+FULL_WAIT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -56,43 +61,56 @@ class HandOver:
 
     def __init__(self, log: EventLog, watcher: ChampionWatcher, every_s: float) -> None:
         self._log, self._watcher, self._every_s = log, watcher, every_s
-        self._due_s = 0.0
+        self._due_s, self._told = 0.0, ""
 
     def beat(self, now_s: float, serving_version: str | None) -> None:
         """Look for a new champion if it is time to."""
         if now_s < self._due_s:
             return
         self._due_s = now_s + self._every_s
-        if self._watcher.poll() and self._watcher.version != serving_version:
-            body = {"version": self._watcher.version, "alias": "champion"}
-            self._log.append([NewEvent(type=MODEL, body=body)])
+        self._watcher.poll()
+        version = self._watcher.version
+        if version is None or version in (serving_version, self._told):
+            return
+        self._log.append([NewEvent(type=MODEL, body={"version": version, "alias": "champion"})])
+        self._told = version
 
 
 def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) -> None:
-    """Apply the log until told to stop."""
+    """Apply the log until told to stop. While the disk is full, wait; nothing is lost, since the log has it all."""
+    while not stop.is_set():
+        try:
+            _apply(workspace, settings, stop)
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            log.error("storage_full", error=str(error), where=str(workspace.root), again_in_s=FULL_WAIT_S)
+            stop.wait(FULL_WAIT_S)
+
+
+def _apply(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) -> None:
+    """Take the state up from the checkpoint, and go on from there."""
     event_log = open_log(workspace, settings.clock)
     shelf = ModelShelf(workspace)
-    online = OnlineWriter(workspace.online)
     recover(workspace, event_log)
-    ops = OpsStore(workspace.ops)
-    seed(ops, workspace, event_log.origin)
-    meter = EngineMeter(settings.clock)
-    engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine, meter.committed)
-    meters().engine_starts.inc()
-    hand_over = HandOver(event_log, ChampionWatcher(workspace, shelf), settings.model_poll_s)
-    ticker = Ticker(event_log, settings.engine.cadence.tick_s) if settings.clock is Clock.WALL else None
-    log.info("engine_started", seq=engine.checkpoint.seq, published=engine.republish())
-    gc.collect()
-    gc.freeze()
-    while not stop.is_set():
-        now_s = time.monotonic()
-        hand_over.beat(now_s, engine.checkpoint.model_version)
-        if ticker is not None:
-            ticker.beat(now_s)
-        if not engine.step(RECORDS_A_STEP):
-            stop.wait(IDLE_S)
-    online.close()
-    log.info("engine_stopped", seq=engine.checkpoint.seq)
+    with closing(OnlineWriter(workspace.online)) as online, closing(OpsStore(workspace.ops)) as ops:
+        seed(ops, workspace, event_log.origin)
+        committed = EngineMeter(settings.clock).committed
+        engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine, committed)
+        meters().engine_starts.inc()
+        hand_over = HandOver(event_log, ChampionWatcher(workspace, shelf), settings.model_poll_s)
+        ticker = Ticker(event_log, settings.engine.cadence.tick_s) if settings.clock is Clock.WALL else None
+        log.info("engine_started", seq=engine.checkpoint.seq, published=engine.republish())
+        gc.collect()
+        gc.freeze()
+        while not stop.is_set():
+            now_s = time.monotonic()
+            hand_over.beat(now_s, engine.checkpoint.model_version)
+            if ticker is not None:
+                ticker.beat(now_s)
+            if not engine.step(RECORDS_A_STEP):
+                stop.wait(IDLE_S)
+        log.info("engine_stopped", seq=engine.checkpoint.seq)
 
 
 def stop_with_parent(stop: threading.Event) -> None:

@@ -47,6 +47,7 @@ class Patience:
     look_s: float = 0.1
     restart_s: float = 1.0
     most_restarts: int = 20
+    restarts_fade_s: float = 600.0
 
 
 #: Processes that keep all that they know on disk: one that ends is started again where it stood.
@@ -59,6 +60,7 @@ class Restarts:
 
     count: int = 0
     retry_at_s: float = 0.0
+    since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -158,6 +160,8 @@ class Service:
         ended, now_s = self._ended[name], time.monotonic()
         if now_s < ended.retry_at_s:
             return
+        if now_s - ended.since_s > self.patience.restarts_fade_s:
+            ended.count = 0
         if ended.count >= self.patience.most_restarts:
             raise WorkspaceError(
                 f"the {name} ended {ended.count + 1} times, last with code {code}",
@@ -165,6 +169,7 @@ class Service:
                 next_step="see its output",
             )
         ended.count, ended.retry_at_s = ended.count + 1, now_s + self.patience.restart_s
+        ended.since_s = now_s
         log.warning(f"{name}_restarted", code=code, restarts=ended.count)
         self._start(name)
 
