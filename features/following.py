@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from features.observations import (
+    HALT_RATIO,
+    HALT_US,
     LONGEST_DRIVE,
     LONGEST_US,
     Departure,
@@ -71,7 +73,10 @@ def _arrive(route: Route, stop: StopPlan, seq: int, received_us: int, happened_u
     longest_us = max(LONGEST_US, LONGEST_DRIVE * reference_us)
     if not 0 < actual_us <= longest_us or _was_passed_over(route, stop):
         return None
-    progress.travel_slip_us += actual_us - reference_us
+    if _was_halt(actual_us, reference_us):
+        progress.halt_us += actual_us - reference_us
+    else:
+        progress.travel_slip_us += actual_us - reference_us
     return Drive(
         seq,
         received_us,
@@ -86,6 +91,10 @@ def _arrive(route: Route, stop: StopPlan, seq: int, received_us: int, happened_u
         route.route_id,
         service_class(route, stop),
     )
+
+
+def _was_halt(actual_us: int, reference_us: int) -> bool:
+    return actual_us > max(HALT_RATIO * reference_us, reference_us + HALT_US)
 
 
 def _was_passed_over(route: Route, stop: StopPlan) -> bool:
@@ -119,7 +128,10 @@ def _leave(
     if arrived_us is None or not 0 <= (actual_us := happened_us - arrived_us) <= LONGEST_US:
         return None
     reference_us = reference_service_us(stop.planned_service_s)
-    progress.service_slip_us += actual_us - reference_us
+    if _was_halt(actual_us, reference_us):
+        progress.halt_us += actual_us - reference_us
+    else:
+        progress.service_slip_us += actual_us - reference_us
     return Door(
         seq,
         received_us,

@@ -21,6 +21,8 @@ from features.observations import (
 from features.routes import AT_STOP, BEFORE_DEPARTURE, Progress, Route, StopPlan, leg, service_class
 
 _NAN = float("nan")
+#: Weather of so long ago is what has held a route up so far.
+BEFORE_US = 7_200_000_000
 
 NUMBERS = (
     "rank",
@@ -57,6 +59,7 @@ KEYS = (
     "pair_hour",
     "area_hour",
     "area_valid_hour",
+    "area_hour_before",
     "service_class",
 )
 
@@ -113,6 +116,7 @@ class ItineraryBuilder:
         progress = route.progress
         departs_in_s, in_phase_s = _departs_in_s(route, as_of_us), _in_phase_s(progress, as_of_us)
         remaining = route.remaining()
+        before = area_valid_hour_key(route.area_id, as_of_us - BEFORE_US)
         here = _here(route)
         for rank, stop in enumerate(remaining[:ahead], start=1):
             expected_us = max(as_of_us, stop.planned_arrival_us or as_of_us)
@@ -158,6 +162,7 @@ class ItineraryBuilder:
                     pair_hour_key(here.zone_id, stop.zone_id, int(hour)),
                     area_hour_key(route.area_id, weekday, int(hour)),
                     area_valid_hour_key(route.area_id, expected_us),
+                    before,
                     service_class(route, stop),
                 )
             )

@@ -308,6 +308,12 @@ def service_slip_s(progress__service_slip_s: Float) -> Float:
     return progress__service_slip_s
 
 
+@feature(unit="s", low=0, high=DAY_S)
+def halt_slip_s(progress__halt_s: Float) -> Float:
+    """What the route has lost in drives and doors too long to be either: a vehicle that stood."""
+    return progress__halt_s
+
+
 @feature(unit="s", low=-600, high=2 * DAY_S)
 def progress_age_s(progress__age_s: Float) -> Float:
     """How long ago the route was last heard of by a stop event."""
@@ -462,6 +468,12 @@ def rain_then_mm(weather_then__precipitation_mm: Float) -> Float:
     return weather_then__precipitation_mm
 
 
+@feature(unit="mm/h", low=0, high=300)
+def rain_before_mm(weather_before__precipitation_mm: Float) -> Float:
+    """Precipitation of two hours ago."""
+    return weather_before__precipitation_mm
+
+
 @feature(unit="m/s", low=0, high=110)
 def wind_then_mps(weather_then__wind_mps: Float) -> Float:
     """Wind forecast for the hour of the planned arrival, as last issued."""
@@ -538,6 +550,7 @@ FEATURES: tuple[Feature, ...] = (
     depot_slip_s,
     travel_slip_s,
     service_slip_s,
+    halt_slip_s,
     progress_age_s,
     depot_habit_s,
     depot_ready_share,
@@ -562,6 +575,7 @@ FEATURES: tuple[Feature, ...] = (
     snow_now_cm,
     wind_now_mps,
     rain_then_mm,
+    rain_before_mm,
     wind_then_mps,
     weather_age_s,
     parcels_here,

@@ -13,7 +13,7 @@ from features.routes import Route
 from features.views import ROUTE_PROGRESS
 
 #: Of the noted columns those that count, and those that are microseconds and become seconds.
-COUNTS, TIMES = (2, 4), (3, 5, 6, 7)
+COUNTS, TIMES = (2, 4), (3, 5, 6, 7, 8)
 
 
 @dataclass(slots=True)
@@ -39,6 +39,7 @@ class ProgressLog:
                 done.depot_slip_us,
                 done.travel_slip_us,
                 done.service_slip_us,
+                done.halt_us,
             )
         )
 

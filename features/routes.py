@@ -69,6 +69,7 @@ class Progress:
     depot_slip_us: int = 0
     travel_slip_us: int = 0
     service_slip_us: int = 0
+    halt_us: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -223,6 +223,13 @@ ROUTE_PROGRESS = View(
         Field(
             name="service_slip_s", unit="s", low=-86_400, high=86_400, meaning="Doors so far against plan."
         ),
+        Field(
+            name="halt_s",
+            unit="s",
+            low=0,
+            high=86_400,
+            meaning="Lost in drives and doors too long to be either.",
+        ),
     ),
 )
 VEHICLE_MOTION = View(
@@ -322,5 +329,6 @@ LOOKUPS: tuple[Lookup, ...] = (
     Lookup(alias="to_traffic", view=ZONE_TRAFFIC, key="zone_id"),
     Lookup(alias="weather_now", view=WEATHER_NOW, key="area_id"),
     Lookup(alias="weather_then", view=WEATHER_THEN, key="area_valid_hour"),
+    Lookup(alias="weather_before", view=WEATHER_THEN, key="area_hour_before"),
     Lookup(alias="depot_state", view=DEPOT_STATE, key="depot_id"),
 )

@@ -8,7 +8,7 @@ for the mean, so that all targets minimise the same losses in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -104,15 +104,16 @@ def fit(
     label: Float,
     settings: BoosterSettings,
     weight: Float | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> str:
-    """Train one booster; its text."""
+    """Train one booster, of ``OBJECTIVES`` or by ``more`` parameters of LightGBM; its text."""
     if len(matrix) > settings.most_rows:
         drawn = np.random.default_rng(settings.seed).choice(len(matrix), settings.most_rows, replace=False)
         drawn.sort()
         matrix, label = matrix[drawn], label[drawn]
         weight = None if weight is None else weight[drawn]
     rows = lightgbm.Dataset(matrix, label, weight=weight, free_raw_data=True)
-    parameters = settings.parameters() | OBJECTIVES[name]
+    parameters = settings.parameters() | OBJECTIVES.get(name, {}) | dict(more or {})
     if weight is not None:
         parameters["lambda_l2"] = 0.0  # a penalty is in units of the label's square
     booster = lightgbm.train(parameters, rows, settings.trees)

@@ -17,6 +17,7 @@ from training.curves import late_curve, promise_curve, route_fan, width_curve
 from training.dataset import Dataset
 from training.forecaster import DeliveryForecaster
 from training.intervals import cluster_intervals, row_values
+from training.late_risk import LateClassifier
 from training.metrics import (
     COVERAGE,
     coverage_by_group,
@@ -128,7 +129,8 @@ def evaluate(
         "n_excluded": dict(excluded + rows.excluded + Counter(no_arrival=int((~done).sum()))),
         **forecast_figures(reached.arrival_s, ours),
         "share_below_quantile": _shares_below(reached.arrival_s, ours),
-        "late": late_figures(late, probability, base_rate),
+        "late": late_figures(late, probability, base_rate)
+        | {"classifier": _classifier_figures(rows, train_deadline_s, deadline_s, late, base_rate)},
         **_looked_into(reached, rows.train, ours),
         "curves": _curves(reached, ours) | {"late": late_curve(late, probability)},
         "live": forecast_figures(reached.arrival_s, lived)
@@ -143,6 +145,16 @@ def evaluate(
         },
         "model": {"name": forecaster.name, "feature_set_hash": forecaster.feature_set_hash},
     }
+
+
+def _classifier_figures(
+    rows: Split, train_deadline_s: Float, deadline_s: Float, late: Float, base_rate: float
+) -> dict[str, float | None] | None:
+    """Figures of a classifier made for late risk alone; None where too few training rows were late."""
+    told = LateClassifier.fit(rows.train, train_deadline_s, was_late(rows.train, train_deadline_s))
+    if told is None:
+        return None
+    return late_figures(late, told.late_probability(rows.test, deadline_s), base_rate)
 
 
 def _looked_into(rows: Dataset, seen: Dataset, forecast: QuantileForecast) -> dict[str, Any]:

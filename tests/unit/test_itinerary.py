@@ -481,3 +481,18 @@ def test_a_stop_that_is_handed_over_leaves_its_old_route() -> None:
     assert [stop.stop_id for stop in book.route("R-1").remaining()] == []
     assert [stop.stop_id for stop in book.route("R-2").remaining()] == ["S-7"]
     assert book.stop("S-7").route_id == "R-2"
+
+
+def test_drive_and_door_too_long_to_be_either_are_halts():
+    told = Told(stops=3)
+    told.hears("departed_depot", minute=0)
+    told.hears("arrived", 1, minute=36)
+    assert told.route.progress.halt_us == 26 * MINUTE_US
+    assert told.route.progress.travel_slip_us == 0
+    told.hears("completed", 1, minute=40)
+    told.hears("arrived", 2, minute=70)
+    assert told.route.progress.halt_us == 26 * MINUTE_US
+    assert told.route.progress.travel_slip_us == 20 * MINUTE_US
+    told.hears("completed", 2, minute=110)
+    assert told.route.progress.halt_us == (26 + 38) * MINUTE_US
+    assert told.route.progress.service_slip_us == 2 * MINUTE_US
