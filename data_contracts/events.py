@@ -107,9 +107,10 @@ def deterministic_event_id(table: Table, key_values: Sequence[object]) -> str:
 
 
 def rows_to_events(table: Table, rows: pa.Table) -> Iterator[dict[str, object]]:
-    """Rows of a contract as JSON-ready events, in their order; what a row lacks, its event leaves out."""
+    """Rows of a contract as JSON-ready events, in their order; what a row or a source lacks, is left out."""
+    names = [name for name in table.names if name in rows.column_names]
     for start in range(0, rows.num_rows, _SLICE_ROWS):
-        frame = pl.from_arrow(rows.select(table.names).slice(start, _SLICE_ROWS))
+        frame = pl.from_arrow(rows.select(names).slice(start, _SLICE_ROWS))
         assert isinstance(frame, pl.DataFrame)
         shown = frame.with_columns(
             pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"), pl.col(pl.Float64).fill_nan(None)

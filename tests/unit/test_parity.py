@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,28 +12,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.events import parse
-from data_contracts.record import MODEL, TICK
+from data_contracts.record import TICK
 from data_contracts.workspace import Workspace
-from features.live import LiveFeatures
-from features.online import OnlineWriter
-from features.vectors import FEATURE_NAMES, Vectors
+from features.vectors import FEATURE_NAMES
 from pipelines.cli import app
-from pipelines.history import build_features, history_end, landed_history, write_state
-from pipelines.land import land
+from pipelines.history import history_end, landed_history
 from pipelines.parity import parity
 from pipelines.replay import timeline
 from pipelines.sources import simulated
-from serving.engine import Engine
 from serving.ingest import to_new_event
-from serving.log import Clock, EventLog, Head, NewEvent
-from serving.ops import OpsStore
+from serving.log import Clock, Head, NewEvent
 from serving.rounds import EngineSettings
-from serving.seed import open_log, seed
+from serving.seed import open_log
+from tests.served import append, build_history, live_on
 
 HISTORY_DAYS = 3
 RECORDS_A_LIFE = 1_500
@@ -41,59 +36,11 @@ HOUR_US = 3_600_000_000
 Events = list[NewEvent]
 
 
-class PriorForecast:
-    """The causal prior with ten minutes around it."""
-
-    def __init__(self, base_s: NDArray[np.float64]) -> None:
-        self.mean_s = base_s
-        self.quantiles_s = np.maximum(base_s[:, None] + np.linspace(-600.0, 600.0, 7), 0.0)
-
-    def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
-
-    def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (self.mean_s > deadline_s).astype(np.float64)
-
-    def expected_late_s(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.maximum(self.mean_s - deadline_s, 0.0)
-
-
-class PriorForecaster:
-    name, version = "prior", "1"
-
-    def forecast(self, vectors: Vectors) -> PriorForecast:
-        return PriorForecast(vectors.base_s)
-
-    def reasons(self, vectors: Vectors, rows: list[int]) -> list[list[object]]:
-        return [[] for _ in rows]
-
-    def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
-        return [[] for _ in vectors.stop_ids]
-
-
-def build_history(root: Path, tables: Mapping[str, pa.Table]) -> Workspace:
-    workspace = Workspace(root)
-    land(workspace, tables, "history")
-    ordered = landed_history(workspace)
-    write_state(workspace, build_features(workspace, ordered), ordered)
-    return workspace
-
-
-def serve(workspace: Workspace, events: Events, *, step: int = 137, life: int = RECORDS_A_LIFE) -> EventLog:
+def serve(workspace: Workspace, events: Events, *, step: int = 137, life: int = RECORDS_A_LIFE) -> None:
     """Append events and apply them; every engine dies after ``life`` records, and the next one goes on."""
-    log = open_log(workspace, Clock.LOG)
-    log.append([NewEvent(type=MODEL, event_id="model", body={"version": "1"}), *events])
-    while True:
-        ops, online = OpsStore(workspace.ops), OnlineWriter(workspace.online)
-        seed(ops, workspace, log.origin)
-        engine = Engine(log, ops, LiveFeatures(), lambda _: PriorForecaster(), online, EngineSettings())
-        applied = 0
-        while applied < life and (count := engine.step(step)):
-            applied += count
-        ops.close()
-        online.close()
-        if not count:
-            return log
+    log = append(workspace, events)
+    while not live_on(workspace, log, EngineSettings(), step=step, life=life):
+        pass
 
 
 def messy(events: Events, seed_: int = 5) -> Events:

@@ -1,0 +1,138 @@
+"""A workspace whose engine was run over a log, and killed on the way: what parity is asked of.
+
+``python -m tests.served WORKSPACE`` is an engine in a process of its own; it ends when the log is applied.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data_contracts.record import MODEL
+from data_contracts.workspace import Workspace
+from features.live import LiveFeatures
+from features.online import OnlineWriter
+from features.vectors import Vectors
+from pipelines.history import build_features, landed_history, write_state
+from pipelines.land import land
+from serving.cadence import Cadence
+from serving.database import connect_to_read
+from serving.engine import Engine
+from serving.log import Clock, EventLog, NewEvent
+from serving.ops import OpsStore
+from serving.rounds import EngineSettings
+from serving.seed import open_log, seed
+
+LONGEST_LIFE_S = 600.0
+#: Every score is kept, for good.
+KEEPS_ALL = EngineSettings(cadence=Cadence(history_s=0.0, keep_history_s=1e9))
+STEP = 500
+
+
+class PriorForecast:
+    """The causal prior with ten minutes around it."""
+
+    def __init__(self, base_s: NDArray[np.float64]) -> None:
+        self.mean_s = base_s
+        self.quantiles_s = np.maximum(base_s[:, None] + np.linspace(-600.0, 600.0, 7), 0.0)
+
+    def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
+
+    def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (self.mean_s > deadline_s).astype(np.float64)
+
+    def expected_late_s(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self.mean_s - deadline_s, 0.0)
+
+
+class PriorForecaster:
+    name, version = "prior", "1"
+
+    def forecast(self, vectors: Vectors) -> PriorForecast:
+        return PriorForecast(vectors.base_s)
+
+    def reasons(self, vectors: Vectors, rows: list[int]) -> list[list[object]]:
+        return [[] for _ in rows]
+
+    def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
+        return [[] for _ in vectors.stop_ids]
+
+
+def build_history(root: Path, tables: Mapping[str, pa.Table]) -> Workspace:
+    workspace = Workspace(root)
+    land(workspace, tables, "history")
+    ordered = landed_history(workspace)
+    write_state(workspace, build_features(workspace, ordered), ordered)
+    return workspace
+
+
+def append(workspace: Workspace, events: Sequence[NewEvent]) -> EventLog:
+    """A log with its model and these events."""
+    log = open_log(workspace, Clock.LOG)
+    log.append([NewEvent(type=MODEL, event_id="model", body={"version": "1"}), *events])
+    return log
+
+
+def live_on(workspace: Workspace, log: EventLog, settings: EngineSettings, *, step: int, life: float) -> bool:
+    """One engine, which dies after ``life`` records; whether the log is applied."""
+    ops, online = OpsStore(workspace.ops), OnlineWriter(workspace.online)
+    seed(ops, workspace, log.origin)
+    engine = Engine(log, ops, LiveFeatures(), lambda _: PriorForecaster(), online, settings)
+    applied, count = 0, 0
+    while applied < life and (count := engine.step(step)):
+        applied += count
+    ops.close()
+    online.close()
+    return not count
+
+
+def run_engine_to_the_end(root: Path) -> None:
+    workspace = Workspace(root)
+    live_on(workspace, open_log(workspace, Clock.LOG), KEEPS_ALL, step=STEP, life=float("inf"))
+
+
+def serve_over_kills(workspace: Workspace, records_a_life: tuple[int, int], *, draws: int = 7) -> int:
+    """Run engines in processes, each killed at once after a number of records; give how many were."""
+    draw, deaths = random.Random(draws), 0
+    while True:
+        start, life = _applied(workspace), draw.randint(*records_a_life)
+        process = subprocess.Popen([sys.executable, "-m", "tests.served", str(workspace.root)])
+        deadline = time.monotonic() + LONGEST_LIFE_S
+        while process.poll() is None and _applied(workspace) < start + life:
+            if time.monotonic() > deadline:
+                process.kill()
+                raise AssertionError(f"an engine moved only from {start} to {_applied(workspace)}")
+            time.sleep(0.05)
+        if process.poll() is not None:
+            assert process.returncode == 0
+            return deaths
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        deaths += 1
+
+
+def _applied(workspace: Workspace) -> int:
+    """The last record that an engine has applied; 0 before the first."""
+    if not workspace.ops.exists():
+        return 0
+    connection = connect_to_read(workspace.ops)
+    try:
+        row = connection.execute("SELECT max(seq) FROM checkpoint").fetchone()
+    finally:
+        connection.close()
+    return row[0] or 0
+
+
+if __name__ == "__main__":
+    run_engine_to_the_end(Path(sys.argv[1]))
