@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.keys import Keys
+from features.newest import Newest
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -94,7 +95,7 @@ class RollingSums:
 
     width_us: int
     count: int
-    state: dict[str, tuple[Kept, int]] = field(default_factory=dict)
+    state: Newest[Kept] = field(default_factory=Newest)
 
     def known(self, key: str) -> Bucketed | None:
         """What is remembered of a key."""
@@ -107,7 +108,7 @@ class RollingSums:
             np.array([known.sums], np.int64),
             np.array([known.counts], np.int64),
         )
-        self.state[key] = kept, 0
+        self.state.put_one(key, kept)
 
     def advance_means(
         self, keys: Keys, received_us: Int, values: Int, half_life: float, unit: float
@@ -162,7 +163,7 @@ class RollingSums:
 
     def _carried(self, keys: Keys) -> Int:
         """What is remembered of the keys: rows of code, bucket, sum and count, oldest first within a key."""
-        if not self.state:
+        if not len(self.state):
             return np.zeros((0, 4), np.int64)
         rows = [
             (code, known.bucket - back, known.sums[back], known.counts[back])
@@ -188,8 +189,7 @@ class RollingSums:
             sums[reaches, apart[reaches]] = cells.sums[place[reaches]]
             counts[reaches, apart[reaches]] = cells.counts[place[reaches]]
         kept = Kept(cells.bucket[last], sums, counts)
-        names = (keys.names[code] for code in cells.code[last].tolist())
-        self.state.update({name: (kept, row) for row, name in enumerate(names)})
+        self.state.put(keys.names, cells.code[last], kept, np.arange(len(last)))
 
 
 def _cells(keys: Keys, buckets: Int, values: Int, carried: Int) -> _Cells:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def of_departures(observed: Sequence[Departure]) -> Lessons:
 
 
 def _columns(kind: Any, observed: Sequence[Any]) -> list[Sequence[Any]]:
-    return list(zip(*observed, strict=True)) or [()] * len(kind._fields)
+    return [list(map(itemgetter(place), observed)) for place in range(len(kind._fields))]
 
 
 def _int(values: Sequence[int]) -> Int:

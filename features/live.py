@@ -20,6 +20,7 @@ from features.history import Bucketed, RollingSums
 from features.keys import Keys
 from features.means import Means
 from features.messages import Message, message
+from features.newest import Newest
 from features.observations import Observation
 from features.online import NOT_KNOWN_US, OnlineRows, Status, Versions
 from features.progress import ProgressLog
@@ -63,7 +64,7 @@ class LiveFeatures:
 
     def __init__(self, book: RouteBook | None = None) -> None:
         self.book = book or RouteBook()
-        self.latest: dict[str, dict[str, tuple[Versions, int]]] = {view.name: {} for view in VIEWS}
+        self.latest: dict[str, Newest[Versions]] = {view.name: Newest() for view in VIEWS}
         self._means, self._feeds = Means(), Feeds()
 
     def advance(self, records: Sequence[Record]) -> Advance:
@@ -100,20 +101,19 @@ class LiveFeatures:
         used, last = keys.last_rows()
         kept = versions if len(last) == len(keys) else versions.take(last)
         places = last if kept is versions else np.arange(len(last))
-        rows = self.latest[versions.view.name]
-        for code, row in zip(used.tolist(), places.tolist(), strict=True):
-            rows[keys.names[code]] = (kept, row)
+        self.latest[versions.view.name].put(keys.names, used, kept, places)
 
     def newest(self) -> Iterator[Versions]:
         """The newest version of every entity, a batch for each view."""
         for view in VIEWS:
-            if rows := self.latest[view.name]:
+            ids, rows = list(self.latest[view.name]), [row for _, row in self.latest[view.name].items()]
+            if ids:
                 yield Versions(
                     view=view,
-                    ids=list(rows),
-                    values=np.array([kept.values[row] for kept, row in rows.values()], np.float32),
-                    known_us=np.array([kept.known_us[row] for kept, row in rows.values()], np.int64),
-                    created_us=np.array([kept.created_us[row] for kept, row in rows.values()], np.int64),
+                    ids=ids,
+                    values=np.array([kept.values[row] for kept, row in rows], np.float32),
+                    known_us=np.array([kept.known_us[row] for kept, row in rows], np.int64),
+                    created_us=np.array([kept.created_us[row] for kept, row in rows], np.int64),
                 )
 
     def dump(self) -> Iterable[tuple[str, str, bytes]]:
@@ -130,7 +130,7 @@ class LiveFeatures:
         known_us = np.full(len(ids), NOT_KNOWN_US, np.int64)
         status = np.full(len(ids), Status.MISSING, np.int8)
         for i, key in enumerate(ids):
-            found = rows.get(key) if key is not None else None
+            found = rows.get(key)
             if found is not None:
                 kept, row = found
                 since_us = as_of_us - int(kept.known_us[row])
@@ -145,7 +145,9 @@ class LiveFeatures:
         return self._feeds.sums.get(name, ())
 
     def _dump(self, name: str, key: str) -> bytes:
-        kept, row = self.latest[name][key]
+        found = self.latest[name].get(key)
+        assert found is not None
+        kept, row = found
         values = [None if value != value else value for value in kept.values[row].tolist()]
         rings = [ring.known(key) for ring in self._rings(name)]
         happened = self._feeds.happened.get(name, {}).get(key)
@@ -165,7 +167,7 @@ class LiveFeatures:
                 known_us=np.array([known], np.int64),
                 created_us=np.array([created], np.int64),
             )
-            self.latest[name][key] = (version, 0)
+            self.latest[name].put_one(key, version)
             for ring, kept in zip(self._rings(name), rings, strict=True):
                 if kept is not None:
                     ring.restore(key, Bucketed(kept[0], tuple(kept[1]), tuple(kept[2])))
