@@ -145,7 +145,7 @@ def record_columns(table: str, records: Sequence[Record]) -> dict[str, Any]:
 def frame_columns(table: str, frame: pl.DataFrame) -> dict[str, Any]:
     """Columns of a history's rows of one feed."""
     return {
-        name: Keys.of_series(frame[name]) if kind is str else frame[name].cast(_POLARS[kind]).to_numpy()
+        name: Keys.of(frame[name]) if kind is str else frame[name].cast(_POLARS[kind]).to_numpy()
         for name, kind in (_RECORD | FEED_COLUMNS[table]).items()
     }
 

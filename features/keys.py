@@ -31,15 +31,16 @@ class Keys(Sequence[str]):
         self.codes, self.names = codes, names
 
     @classmethod
-    def of(cls, values: Sequence[str | None]) -> Keys:
+    def of(cls, values: Sequence[str | None] | pl.Series) -> Keys:
         """Number some strings by first appearance; None is no key."""
         if isinstance(values, Keys):
             return values
+        if isinstance(values, pl.Series):
+            return cls._of_series(values)
         return _without_none(*factorize(values))
 
     @classmethod
-    def of_series(cls, series: pl.Series) -> Keys:
-        """Number a column of strings by first appearance; a null is no key."""
+    def _of_series(cls, series: pl.Series) -> Keys:
         encoded = series.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         return cls(codes, encoded.dictionary.to_pylist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from features.keys import Keys
 from features.local_time import DAY_US, HOUR_US, QUARTER_US, offset_us
 from features.observations import (
-    Departure,
-    Door,
-    Drive,
+    Observation,
     area_hour_key,
     link_key,
     pair_hour_key,
@@ -24,6 +22,8 @@ from features.observations import (
 )
 
 Int = NDArray[np.int64]
+#: Fields of one kind of observation: lists, or columns of a frame.
+Columns = Mapping[str, Any]
 HOURS = 24
 SATURDAY = 5
 
@@ -45,66 +45,69 @@ class Lessons:
         return len(self.seq)
 
 
-def of_drives(observed: Sequence[Drive]) -> Lessons:
+def columns_of(observed: Sequence[Observation], kind: type[Any]) -> dict[str, Any]:
+    """Observations of one kind as columns of their fields, and of their value."""
+    columns: dict[str, Any] = {
+        name: list(map(itemgetter(place), observed)) for place, name in enumerate(kind._fields)
+    }
+    return columns | {"value": [each.value for each in observed]}
+
+
+def of_drives(columns: Columns) -> Lessons:
     """Lessons of drives: values in millionths of ln(actual / reference)."""
-    seq, received, left_at, _, _, from_zone, zone, area, timezone, courier, route, visit = _columns(
-        Drive, observed
-    )
-    zones = Keys.of([*from_zone, *zone])
-    start, end = zones[: len(observed)], zones[len(observed) :]
-    weekday, hour = _local(timezone, _int(left_at))
-    areas, pair = Keys.of(area), start.with_keys(end, pair_key)
-    days_hour = hour + HOURS * (weekday >= SATURDAY)
+    start, end = zones_of(columns)
+    weekday, hour = _local(columns)
+    areas = Keys.of(columns["area_id"])
     keys = {
         "pair_hour": _pairs_at(start, end, hour),
-        "pair": pair,
+        "pair": start.with_keys(end, pair_key),
         "link": start.with_keys(end, link_key),
         "origin_zone": start,
         "target_zone": end,
         "zone_id": end,
-        "area_hour": areas.with_numbers(days_hour, _area_hour),
+        "area_hour": areas.with_numbers(hour + HOURS * (weekday >= SATURDAY), _area_hour),
         "area_id": areas,
-        "courier_id": Keys.of(courier),
-        "route_id": Keys.of(route),
-        "service_class": Keys.of(visit),
+        "courier_id": Keys.of(columns["courier_id"]),
+        "route_id": Keys.of(columns["route_id"]),
+        "service_class": Keys.of(columns["service_class"]),
     }
-    return Lessons(_int(seq), _int(received), _int([each.value for each in observed]), keys)
+    return _lessons(columns, keys)
 
 
-def of_doors(observed: Sequence[Door]) -> Lessons:
+def of_doors(columns: Columns) -> Lessons:
     """Lessons of doors: values in millionths of actual / reference."""
-    seq, received, left_at, _, _, site, area, timezone, courier, route = _columns(Door, observed)
-    _, hour = _local(timezone, _int(left_at))
-    sites = Keys.of(site)
-    keys = {
-        "site_hour": sites.with_numbers(hour, site_hour_key),
-        "site_id": sites,
-        "courier_id": Keys.of(courier),
-        "area_id": Keys.of(area),
-        "route_id": Keys.of(route),
-    }
-    return Lessons(_int(seq), _int(received), _int([each.value for each in observed]), keys)
+    _, hour = _local(columns)
+    sites = Keys.of(columns["site_id"])
+    keys = {name: Keys.of(columns[name]) for name in ("courier_id", "area_id", "route_id")}
+    return _lessons(columns, keys | {"site_id": sites, "site_hour": sites.with_numbers(hour, site_hour_key)})
 
 
-def of_departures(observed: Sequence[Departure]) -> Lessons:
+def of_departures(columns: Columns) -> Lessons:
     """Lessons of departures: how late each was, in microseconds."""
-    seq, received, late_us, depot = _columns(Departure, observed)
-    return Lessons(_int(seq), _int(received), _int(late_us), {"depot_id": Keys.of(depot)})
+    return _lessons(columns, {"depot_id": Keys.of(columns["depot_id"])})
 
 
-def _columns(kind: Any, observed: Sequence[Any]) -> list[Sequence[Any]]:
-    return [list(map(itemgetter(place), observed)) for place in range(len(kind._fields))]
+def zones_of(columns: Columns) -> tuple[Keys, Keys]:
+    """Where drives start and end, numbered alike."""
+    zones = Keys.of([*columns["from_zone_id"], *columns["zone_id"]])
+    n = len(columns["zone_id"])
+    return zones[:n], zones[n:]
+
+
+def _lessons(columns: Columns, keys: dict[str, Keys]) -> Lessons:
+    return Lessons(_int(columns["seq"]), _int(columns["received_us"]), _int(columns["value"]), keys)
 
 
 def _int(values: Sequence[int]) -> Int:
     return np.array(values, np.int64)
 
 
-def _local(timezones: Sequence[str], instants_us: Int) -> tuple[Int, Int]:
-    """Weekday and whole hour of instants in their time zones."""
-    quarters = (instants_us // QUARTER_US).tolist()
-    offsets_us = [offset_us(name, quarter) for name, quarter in zip(timezones, quarters, strict=True)]
-    local_us = instants_us + _int(offsets_us)
+def _local(columns: Columns) -> tuple[Int, Int]:
+    """Weekday and whole hour at which a place was left, in its time zone."""
+    left_us = _int(columns["left_at_us"])
+    quarters = (left_us // QUARTER_US).tolist()
+    offsets_us = [offset_us(*at) for at in zip(columns["timezone"], quarters, strict=True)]
+    local_us = left_us + _int(offsets_us)
     return (local_us // DAY_US + 3) % 7, local_us % DAY_US // HOUR_US
 
 

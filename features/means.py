@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.history import RollingSums
 from features.keys import Keys
-from features.lessons import Lessons, of_departures, of_doors, of_drives
+from features.lessons import Columns, Lessons, columns_of, of_departures, of_doors, of_drives
 from features.observations import LOG_UNIT, Departure, Door, Drive, Observation
 from features.online import Versions
 from features.priors import travel_prior
@@ -20,6 +20,8 @@ Float = NDArray[np.float64]
 MILLIONTH = 1e-6
 #: A drive further from its prior than this teaches no more: millionths of ln(actual / prior).
 LARGEST_PACE = 1_000_000
+#: Kinds of observations, in the order in which they are learned from.
+KINDS: tuple[type, ...] = (Drive, Door, Departure)
 
 
 class Means:
@@ -32,22 +34,24 @@ class Means:
 
     def learn(self, observations: Iterable[Observation]) -> list[Versions]:
         """Move the means by observations in log order; give what became of them."""
-        drives: list[Drive] = []
-        doors: list[Door] = []
-        departures: list[Departure] = []
+        by_kind: dict[type, list[Observation]] = {kind: [] for kind in KINDS}
         for observation in observations:
-            if isinstance(observation, Drive):
-                drives.append(observation)
-            elif isinstance(observation, Door):
-                doors.append(observation)
-            else:
-                departures.append(observation)
-        publications = self._learn_drives(of_drives(drives)) if drives else []
-        if doors:
-            publications += self._learn("service", of_doors(doors))
-        if departures:
-            publications += self._learn("departure", of_departures(departures))
+            by_kind[type(observation)].append(observation)
+        publications = []
+        for kind, observed in by_kind.items():
+            if observed:
+                publications += self.learn_columns(kind, columns_of(observed, kind))
         return publications
+
+    def learn_columns(self, kind: type, columns: Columns) -> list[Versions]:
+        """The same of observations of one kind, as columns."""
+        if kind is Drive:
+            return self._learn_drives(of_drives(columns))
+        return (
+            self._learn("service", of_doors(columns))
+            if kind is Door
+            else self._learn("departure", of_departures(columns))
+        )
 
     def _learn_drives(self, drives: Lessons) -> list[Versions]:
         """Each drive is judged against what its prior said before it: that is its pace."""

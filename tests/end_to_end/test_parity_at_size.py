@@ -30,12 +30,14 @@ JANUARY = "2022-01-01T00:00:00+05:30", "2022-02-01T00:00:00+05:30"
 MANY = 10_000
 
 
-def city_days(size: str, days: int, *, seed: int = 403) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
-    """Days of history, and the day after them."""
-    told = [tables for _, tables in simulated.generate(size, seed, date(2026, 3, 2), days + 1)]
+def city_days(size: str, days: int, unseen: int) -> list[dict[str, pa.Table]]:
+    """Days of history, and the days after them."""
+    told = [tables for _, tables in simulated.generate(size, 403, date(2026, 3, 2), days + unseen)]
     names = dict.fromkeys(name for tables in told for name in tables)
-    history = {name: pa.concat_tables([day[name] for day in told[:-1] if name in day]) for name in names}
-    return history, told[-1]
+    return [
+        {name: pa.concat_tables([day[name] for day in part if name in day]) for name in names}
+        for part in (told[:days], told[days:])
+    ]
 
 
 def cut(tables: Mapping[str, pa.Table], at: datetime, until: datetime) -> list[dict[str, pa.Table]]:
@@ -79,9 +81,9 @@ def served(
 
 
 @pytest.mark.on_demand
-def test_every_vector_of_a_day_of_the_reference_city_is_retrieved_again(tmp_path: Path) -> None:
-    history, unseen = city_days("reference", 2)
-    workspace, deaths = served(tmp_path / "w", history, unseen, 60, (15_000, 40_000))
+def test_every_vector_of_days_of_the_reference_city_is_retrieved_again(tmp_path: Path) -> None:
+    history, unseen = city_days("demo", 3, 3)
+    workspace, deaths = served(tmp_path / "w", history, unseen, 120, (10_000, 25_000))
     report = parity_of(workspace)
     assert deaths >= 3
     assert report["is_identical"] and report["instants"] >= MANY

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_contracts.record import Record
-from features.lessons import of_departures, of_doors, of_drives
+from features.lessons import columns_of, of_departures, of_doors, of_drives
 from features.local_time import HOUR_US, local_time
 from features.observations import (
     LARGEST_RATIO,
@@ -36,10 +36,8 @@ def kinds(observations: Sequence[Observation]) -> list[type]:
 
 def keys(observation: Drive | Door | Departure) -> dict[str, str]:
     """Everything that one observation is remembered by."""
-    if isinstance(observation, Drive):
-        lessons = of_drives([observation])
-    else:
-        lessons = of_doors([observation]) if isinstance(observation, Door) else of_departures([observation])
+    lessons_of = {Drive: of_drives, Door: of_doors, Departure: of_departures}[type(observation)]
+    lessons = lessons_of(columns_of([observation], type(observation)))
     return {name: found[0] for name, found in lessons.keys.items() if found.codes[0] >= 0}
 
 
