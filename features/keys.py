@@ -88,10 +88,10 @@ class Keys(Sequence[str]):
         """Keys made of two keys each."""
         return self.with_numbers(other.codes, lambda name, code: name_of(name, other.names[code]))
 
-    def to_arrow(self) -> pa.Array:
-        """The strings, spelled out."""
-        codes = pa.array(self.codes, mask=self.codes < 0)
-        return pa.DictionaryArray.from_arrays(codes, pa.array(self.names, pa.string())).cast(pa.string())
+    def to_arrow(self) -> pa.DictionaryArray:
+        """The keys as they are, numbered."""
+        codes = pa.array(self.codes.astype(np.int32), mask=self.codes < 0)
+        return pa.DictionaryArray.from_arrays(codes, pa.array(self.names, pa.string()))
 
 
 def _renamed(combined: Int, name_of: Callable[[int], str]) -> Keys:

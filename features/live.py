@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -94,6 +95,22 @@ class LiveFeatures:
         for versions in publications:
             self._remember(versions)
         return publications
+
+    def learn_columns(self, kind: type, columns: Mapping[str, Any]) -> list[Versions]:
+        """Fold observations of one kind, as columns."""
+        publications = self._means.learn_columns(kind, columns)
+        for versions in publications:
+            self._remember(versions)
+        return publications
+
+    def join(self, part: LiveFeatures) -> None:
+        """Take up the state of other entities, which were folded apart; routes are no part of it."""
+        for name, latest in part.latest.items():
+            self.latest[name].join(latest)
+            for ring, other in zip(self._rings(name), part._rings(name), strict=True):
+                ring.state.join(other.state)
+        for name, happened in part._feeds.happened.items():
+            self._feeds.happened[name].update(happened)
 
     def _remember(self, versions: Versions) -> None:
         """Keep the newest version of each entity."""

@@ -34,6 +34,8 @@ JOINT = "|"
 def by_route(ordered: Frames, parts: int) -> list[dict[str, pl.DataFrame]]:
     """Plans and stop events in parts that share no stop."""
     tables = {name: ordered[name] for name in STRUCTURE if name in ordered}
+    if not tables:
+        return []
     routes = pl.concat([frame.select("route_id") for frame in tables.values()]).unique(maintain_order=True)
     stops = tables["stops"].select("route_id", "stop_id").unique() if "stops" in tables else None
     together = routes.join(stops, on="route_id", how="left") if stops is not None else routes

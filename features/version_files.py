@@ -17,6 +17,11 @@ CREATED = "created"
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
+def _numbered(schema: pa.Schema) -> pa.Schema:
+    """The same with the keys of its entities as numbers of their names."""
+    return schema.set(0, pa.field(schema.names[0], pa.dictionary(pa.int32(), pa.string()), nullable=False))
+
+
 def version_schema(view: View) -> pa.Schema:
     """The columns of a view's version file; ``created`` is the log sequence as microseconds of an instant."""
     return pa.schema(
@@ -32,9 +37,9 @@ def version_schema(view: View) -> pa.Schema:
 
 
 def version_table(view: View, versions: Iterable[Versions]) -> pa.Table:
-    """Versions of a view as the offline store keeps them, one batch after the other."""
-    schema = version_schema(view)
-    return pa.Table.from_batches([_batch(each, schema) for each in versions], schema)
+    """Versions of a view as the offline store keeps them, one batch after the other; keys are numbered."""
+    schema = _numbered(version_schema(view))
+    return pa.Table.from_batches([_batch(each, schema) for each in versions], schema).unify_dictionaries()
 
 
 def _batch(versions: Versions, schema: pa.Schema) -> pa.RecordBatch:
@@ -66,8 +71,8 @@ def version_path(folder: Path, view: View) -> Path:
 
 
 def write_table(folder: Path, view: View, table: pa.Table) -> None:
-    """Put a view's versions in the place of those before."""
+    """Put a view's versions in the place of those before; keys that are numbered are spelled out to who reads."""
     target = version_path(folder, view)
     staged = target.with_suffix(".parquet.tmp")
-    pq.write_table(table, staged)
+    pq.write_table(table, staged, use_dictionary=[view.entity], store_schema=False)
     staged.replace(target)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from multiprocessing import get_context
 
 import orjson
 import polars as pl
@@ -14,7 +18,7 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from features import feast_repo
-from features.backfill import backfill, in_log_order
+from features.backfill import backfill, backfill_in_parts, in_log_order
 from features.live import LiveFeatures
 from features.version_files import write_versions
 from pipelines.land import read_landed
@@ -28,6 +32,10 @@ STATE_SCHEMA = pa.schema(
 ROUTE_STATE = "route"
 #: An engine keeps a silent route this long; late events of it still teach.
 KEEP_ROUTES_US = 36 * 3_600_000_000
+#: From so many rows on, starting processes costs less than it gains.
+ROWS_WORTH_A_POOL = 2_000_000
+#: Parts are smaller than a process's share, so that none waits long for another.
+PARTS_A_PROCESS = 2
 
 
 def landed_history(workspace: Workspace) -> dict[str, pl.DataFrame]:
@@ -49,16 +57,49 @@ def landed_history(workspace: Workspace) -> dict[str, pl.DataFrame]:
     return in_log_order({name: frame for name, frame in frames.items() if not frame.is_empty()})
 
 
-def build_features(workspace: Workspace, ordered: Frames, say: Say | None = None) -> LiveFeatures:
-    """Write every version of every view and register the views with Feast; give the state to go on from."""
+def build_features(
+    workspace: Workspace, ordered: Frames, say: Say | None = None, *, processes: int | None = None
+) -> LiveFeatures:
+    """Write every version of every view and register the views with Feast; give the state to go on from.
+
+    A history of many rows is folded in parts, by as many processes as there are cores where nothing else is said.
+    """
     tell = say or (lambda _: None)
-    features = LiveFeatures()
-    versions = backfill(ordered, features, tell)
-    tell("feature versions")
-    write_versions(workspace.features, versions)
+    rows = sum(len(frame) for frame in ordered.values())
+    processes = processes or (available_cores() if rows >= ROWS_WORTH_A_POOL else 1)
+    if processes == 1:
+        features = LiveFeatures()
+        versions = backfill(ordered, features, tell)
+        tell("feature versions")
+        write_versions(workspace.features, versions)
+    else:
+        _, last_us = history_end(ordered)
+        with folding_pool(processes) as pool:
+            features = backfill_in_parts(
+                ordered,
+                workspace.features,
+                pool,
+                processes * PARTS_A_PROCESS,
+                heard_since_us=last_us - KEEP_ROUTES_US,
+                progress=tell,
+            )
     tell("Feast registry")
     feast_repo.apply(feast_repo.open_store(workspace))
     return features
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def folding_pool(processes: int) -> Iterator[Executor]:
+    """Processes that fold parts of a history; they are made from one that has imported what they need."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["features.folding"])
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        yield pool
 
 
 def history_end(ordered: Frames) -> tuple[int, int]:

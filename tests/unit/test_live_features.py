@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import polars as pl
 import pytest
+from dask import delayed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_contracts.record import Record
-from features.backfill import backfill, in_log_order
+from features import partitions
+from features.backfill import backfill, backfill_in_parts, in_log_order
+from features.keys import Keys
 from features.live import LiveFeatures
 from features.observations import EARTH_RADIUS_M, distance_m
 from features.online import OnlineReader, OnlineWriter, Status, Versions
+from features.version_files import write_versions
 from features.views import (
     DEPOT_STATE,
     TRAVEL_BY_AREA,
@@ -28,6 +34,7 @@ from features.views import (
     ZONE_TRAFFIC,
     View,
 )
+from pipelines.history import folding_pool
 from tests.builders import (
     DAY_US,
     HOUR_US,
@@ -36,6 +43,7 @@ from tests.builders import (
     START_US,
     Row,
     at,
+    city_history,
     every_record,
     make_route,
     make_stop,
@@ -483,3 +491,75 @@ def test_distance_is_that_of_the_sphere_over_a_city():
     a, b, c, d = map(np.radians, (*start, *end))
     cosine = np.sin(a) * np.sin(c) + np.cos(a) * np.cos(c) * np.cos(d - b)
     assert distance_m(start, end) == pytest.approx(EARTH_RADIUS_M * np.arccos(cosine), rel=1e-4)
+
+
+# --- in parts ---------------------------------------------------------------------------------------------
+
+
+class DaskExecutor(Executor):
+    """Runs what it is asked to on Dask, arguments and result as Dask would send them to another machine."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        sent = cloudpickle.loads(cloudpickle.dumps(delayed(fn)(*args, **kwargs)))
+        done.set_result(cloudpickle.loads(cloudpickle.dumps(sent.compute(scheduler="synchronous"))))
+        return done
+
+
+def written(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every version file, to the bit, whatever their order."""
+    return {
+        view.name: sorted(
+            (key, created, known, values.tobytes())
+            for key, created, known, values in zip(
+                *(frame[name].to_list() for name in (view.entity, "created", "known_us")),
+                frame.select(view.field_names).to_numpy(),
+                strict=True,
+            )
+        )
+        for view in VIEWS
+        for frame in [pl.read_parquet(folder / f"{view.name}.parquet")]
+    }
+
+
+@settings(parent=thorough, max_examples=12)
+@given(ordered=logs(), parts=st.integers(1, 4), rows_a_span=st.sampled_from([1, 40, 10**9]))
+def test_a_history_in_parts_of_routes_entities_and_days_gives_what_it_gives_in_one(
+    tmp_path_factory: pytest.TempPathFactory, ordered: Frames, parts: int, rows_a_span: int
+):
+    whole, folder = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("parts")
+    features = LiveFeatures()
+    write_versions(whole, backfill(ordered, features))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partitions.spans, "__defaults__", (rows_a_span,))
+        joined = backfill_in_parts(ordered, folder, DaskExecutor(), parts)
+    assert written(folder) == written(whole)
+    assert state(joined) == state(features)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{view.name}.parquet" for view in VIEWS)
+
+
+@pytest.mark.slow
+def test_parts_are_folded_by_processes_of_their_own(tmp_path: Path):
+    ordered = city_history(days=2)
+    features = LiveFeatures()
+    write_versions(tmp_path / "whole", backfill(ordered, features))
+    with folding_pool(2) as pool:
+        joined = backfill_in_parts(ordered, tmp_path / "parts", pool, 3)
+    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+    assert dict(dumped(joined)) == dict(dumped(features))
+
+
+def dumped(features: LiveFeatures) -> Iterator[tuple[tuple[str, str], bytes]]:
+    return (((view, key), body) for view, key, body in features.dump())
+
+
+def test_routes_that_hand_a_stop_over_and_places_that_share_a_key_stay_together():
+    names = Keys.of(["a", "b", "c", "d"])
+    shared = Keys.of(["x", "y", "x", None])
+    labels = partitions.linked([names, shared]).tolist()
+    assert labels[0] == labels[2] and len(set(labels)) == 3
+    places = Keys.of(["p", "q", "r", "p"])
+    start, end = places[:2], places[2:]
+    assert len(set(partitions.linked([Keys.of(["k", "l"]), start, end]).tolist())) == 1, (
+        "one starts where the other ends"
+    )
