@@ -142,6 +142,11 @@ def record_columns(table: str, records: Sequence[Record]) -> dict[str, Any]:
     return columns
 
 
+def columns_read(table: str) -> tuple[str, ...]:
+    """Columns of a history's rows that a feed's fold reads."""
+    return (*_RECORD, *FEED_COLUMNS[table])
+
+
 def frame_columns(table: str, frame: pl.DataFrame) -> dict[str, Any]:
     """Columns of a history's rows of one feed."""
     return {

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from features.keys import Keys
@@ -89,8 +90,9 @@ def of_departures(columns: Columns) -> Lessons:
 
 def zones_of(columns: Columns) -> tuple[Keys, Keys]:
     """Where drives start and end, numbered alike."""
-    zones = Keys.of([*columns["from_zone_id"], *columns["zone_id"]])
-    n = len(columns["zone_id"])
+    start, end = columns["from_zone_id"], columns["zone_id"]
+    zones = Keys.of(pl.concat([start, end]) if isinstance(start, pl.Series) else [*start, *end])
+    n = len(end)
     return zones[:n], zones[n:]
 
 

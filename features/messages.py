@@ -61,6 +61,14 @@ def messages(ordered: Frames) -> Iterator[Message]:
     return iter(found)
 
 
+def columns_read(table: str, frame: pl.DataFrame) -> list[str]:
+    """Columns of a history's rows that are read, of those that there are."""
+    read = {"stops": _PLAN.values(), "stop_events": _EVENT}.get(table, frame.columns)
+    return [
+        name for name in dict.fromkeys(("seq", "received_at", "route_id", *read)) if name in frame.columns
+    ]
+
+
 def _of_table(name: str, frame: pl.DataFrame) -> Iterator[Message]:
     stamps = (frame["seq"].to_list(), frame["received_at"].to_list())
     return map(Message._make, zip(*stamps, _bodies(name, frame), strict=True))

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from features import feed_folds
 from features.keys import Keys
 from features.lessons import Columns, zones_of
 from features.local_time import DAY_US
-from features.messages import STRUCTURE
+from features.messages import STRUCTURE, columns_read
 from features.observations import Departure, Door, Drive
 
 Int = NDArray[np.int64]
@@ -33,7 +34,9 @@ JOINT = "|"
 
 def by_route(ordered: Frames, parts: int) -> list[dict[str, pl.DataFrame]]:
     """Plans and stop events in parts that share no stop."""
-    tables = {name: ordered[name] for name in STRUCTURE if name in ordered}
+    tables = {
+        name: ordered[name].select(columns_read(name, ordered[name])) for name in STRUCTURE if name in ordered
+    }
     if not tables:
         return []
     routes = pl.concat([frame.select("route_id") for frame in tables.values()]).unique(maintain_order=True)
@@ -53,6 +56,7 @@ def by_route(ordered: Frames, parts: int) -> list[dict[str, pl.DataFrame]]:
 
 def by_entity(table: str, frame: pl.DataFrame, parts: int) -> list[pl.DataFrame]:
     """A feed in parts that share no entity."""
+    frame = frame.select(feed_folds.columns_read(table))
     if parts == 1:
         return [frame]
     part = pl.Series(Keys.of(frame[ENTITY_OF_FEED[table]]).codes % parts)
