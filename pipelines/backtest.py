@@ -24,6 +24,7 @@ from data_contracts.errors import SourceError
 from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from features import feast_repo
+from pipelines.alert_backtest import AlertBacktest, refuse_without_order
 from pipelines.history import build_features, landed_history
 from pipelines.land import LandReport, land
 from pipelines.sources.frozen import moved_before, opened
@@ -36,8 +37,11 @@ from training.instants import Instants
 
 Say = Callable[[str], None]
 Tables = dict[str, pa.Table]
+Frames = Mapping[str, pl.DataFrame]
 SEED = 20
 FOLDS = 4
+#: Folders of the history of a source with live outcomes: one, or two of two fleets.
+HISTORY, TRAINED, TESTED = "history", "trained", "tested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,12 @@ class _Chain:
         quarters = instants(ordered, Instants.EACH_QUARTER, seed=SEED)
         return pl.concat([asked.filter(~is_tested), quarters.filter(is_tested)])
 
+    def histories(self) -> tuple[Frames, Frames]:
+        """What landed of the training files and of the test files, which may be one history."""
+        names = (HISTORY,) if (self.folder / HISTORY).exists() else (TRAINED, TESTED)
+        found = [landed_history(Workspace(self.folder / name)) for name in names]
+        return found[0], found[-1]
+
 
 def backtest(
     source: Source,
@@ -95,17 +105,28 @@ def backtest(
     oracle: pl.DataFrame | None = None,
     per_route: int | None = None,
     say: Say | None = None,
+    alerts: bool = False,
 ) -> Backtest:
-    """Train on some files and judge on others.
+    """Train on some files and judge on others; ``alerts`` replays them too.
 
     Without a ``folder`` everything is built in a temporary one and removed again. With an ``oracle`` the test is asked
     at the instants that oracles are asked at, all of them; else ``per_route`` bounds at how many a route is looked at.
     """
     tell = say or (lambda _: None)
+    if alerts:
+        refuse_without_order(source)
     tell("reading sources")
     test, past = source.load(test_paths, weather), source.load(train_paths, None)
     return judge(
-        source, past, test, folder=folder, settings=settings, say=say, per_route=per_route, oracle=oracle
+        source,
+        past,
+        test,
+        folder=folder,
+        settings=settings,
+        say=say,
+        per_route=per_route,
+        oracle=oracle,
+        alerts=alerts,
     )
 
 
@@ -120,6 +141,7 @@ def judge(
     per_route: int | None = None,
     keep: Callable[[Dataset], NDArray[np.bool_]] | None = None,
     oracle: pl.DataFrame | None = None,
+    alerts: bool = False,
 ) -> Backtest:
     """Train on some tables and judge on others.
 
@@ -138,6 +160,7 @@ def judge(
                 per_route=per_route,
                 keep=keep,
                 oracle=oracle,
+                alerts=alerts,
             )
     tell = say or (lambda _: None)
     _refuse_overlap(past.tables, test.tables)
@@ -150,8 +173,20 @@ def judge(
     excluded = test.excluded + Counter({f"train_{reason}": n for reason, n in past.excluded.items()})
     excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
     excluded += _quarantined(chain.landed)
+    figures = evaluate(source.name, forecaster, parts, excluded, tell, oracle)
+    if alerts:
+        past_history, test_history = chain.histories()
+        replayed = AlertBacktest(
+            source=source,
+            past=past_history,
+            ordered=test_history,
+            rows=parts,
+            settings=settings,
+            say=tell,
+        )
+        figures["alerts"] = replayed.figures(forecaster)
     return Backtest(
-        figures=evaluate(source.name, forecaster, parts, excluded, tell, oracle),
+        figures=figures,
         rows=parts,
         forecaster=forecaster,
         landed=tuple(chain.landed),
@@ -170,8 +205,8 @@ def _live(chain: _Chain, past: Loaded, test: Loaded) -> Split:
     tested, before = _stop_ids(test.tables), {"context": past.context, "train": past.tables}
     if _areas(past.tables).isdisjoint(_areas(test.tables)):
         anew = {"context": test.context, "test": test.tables}
-        return split(chain.rows("trained", before), chain.rows("tested", anew, tested))
-    rows = chain.rows("history", before | {"test": test.tables}, tested)
+        return split(chain.rows(TRAINED, before), chain.rows(TESTED, anew, tested))
+    rows = chain.rows(HISTORY, before | {"test": test.tables}, tested)
     in_test = np.isin(rows.vectors.stop_ids, tested)
     trained = np.isin(rows.vectors.stop_ids, _stop_ids(past.tables))
     return split(rows.where(trained), rows.where(in_test))

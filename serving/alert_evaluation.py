@@ -34,6 +34,7 @@ class StopOutcome:
     stop_id: str
     promise_end_us: int
     reached_us: int | None
+    day: str = ""
 
     @property
     def late(self) -> bool:

@@ -9,12 +9,11 @@ from typing import Any
 
 from features.route_book import RouteBook
 from features.routes import StopPlan
-from serving.alerts import STOP_SLOT, Action, AlertPolicy, Decision, Kind, Reason, Rule, Signal, Watch, decide
+from serving.alerts import STOP_SLOT, Action, AlertPolicy, Decision, Reason, Signal, Watch, decide
 from serving.batch import Batch
 from serving.promises import DeliveryWindow, Promise, PromisePolicy, Revise, revise
-from serving.rules import StopNow, strongest
+from serving.rules import StopNow, stop_signal
 from serving.scoring import Scores
-from serving.times import US
 
 WatchKey = tuple[str, str]
 
@@ -93,13 +92,26 @@ class Desk:
         """Decide on one row and remember it; nothing is told yet."""
         stop_id = scores.stop_ids[row]
         plan = book.stop(stop_id)
-        decision, told = self._late(scores, row, plan, batch)
-        revision = self._revise(scores, row, batch)
-        return Judgement(row=row, plan=plan, alert=decision, told=told, revision=revision)
+        promise, level = scores.promises[row], plan.service_level if plan else None
+        end_us = promise.first.end_us if promise else None
+        now = StopNow(as_of_us=scores.as_of_us, promise_end_us=end_us, late_probability=scores.risk(row))
+        route_id = scores.vectors.route_ids[row] or ""
+        signal = stop_signal(stop_id, route_id, now, level, self.alert_policy)
+        decision, revision = self.follow(signal, batch), self._revise(scores, row, batch)
+        return Judgement(row=row, plan=plan, alert=decision, told=signal.told, revision=revision)
 
     def follow(self, signal: Signal, batch: Batch) -> Decision | None:
-        """Decide on a signal that is about no stop."""
-        return self._decide(signal, batch)
+        """Decide on a signal and remember it; None where there is nothing to decide."""
+        before = self.watches.get((signal.slot, signal.subject_id))
+        if before is None:
+            if signal.strength < signal.bars.open_at:
+                return None
+            before = Watch.blank(signal)
+        decision = decide(before, signal, self.alert_policy)
+        if decision.watch != before:
+            self._keep(decision.watch)
+            batch.watches[decision.watch.key] = decision.watch
+        return decision
 
     def missing(self, seen: Collection[WatchKey], at_us: int, batch: Batch) -> list[Decision]:
         """End the watches of routes, depots, zones and areas of which nothing is said any more."""
@@ -124,39 +136,6 @@ class Desk:
         ends = [self._end(key, Reason.ROUTE_OVER, at_us, batch) for key in watched]
         self.watched.pop(route_id, None)
         return ends
-
-    def _late(
-        self, scores: Scores, row: int, plan: StopPlan | None, batch: Batch
-    ) -> tuple[Decision | None, str]:
-        promise, at_us, policy = scores.promises[row], scores.as_of_us, self.alert_policy
-        end_us = promise.first.end_us if promise else None
-        now = StopNow(as_of_us=at_us, promise_end_us=end_us, late_probability=scores.risk(row))
-        rule, finding = strongest(now, policy.impossible_quantile)
-        lead_s = float("inf") if end_us is None else (end_us - at_us) / US
-        signal = Signal(
-            kind=Kind.STOP,
-            subject_id=scores.stop_ids[row],
-            rule=rule,
-            as_of_us=at_us,
-            strength=finding.strength,
-            bars=policy.bars(plan.service_level if plan else None),
-            told=finding.told.value,
-            route_id=scores.vectors.route_ids[row] or "",
-            actionable=rule is Rule.WINDOW_BROKEN or lead_s >= policy.least_lead_s,
-        )
-        return self._decide(signal, batch), signal.told
-
-    def _decide(self, signal: Signal, batch: Batch) -> Decision | None:
-        before = self.watches.get((signal.slot, signal.subject_id))
-        if before is None:
-            if signal.strength < signal.bars.open_at:
-                return None
-            before = Watch.blank(signal)
-        decision = decide(before, signal, self.alert_policy)
-        if decision.watch != before:
-            self._keep(decision.watch)
-            batch.watches[decision.watch.key] = decision.watch
-        return decision
 
     def _revise(self, scores: Scores, row: int, batch: Batch) -> Revision | None:
         before = self.promises.get(scores.stop_ids[row])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from features.live import LiveFeatures
 from serving import surroundings
+from serving.advice import Adviser
 from serving.alerts import Action, AlertPolicy, Decision, Signal
 from serving.batch import Batch
 from serving.commands import incident_command
@@ -109,10 +111,18 @@ class Disruptions:
         else:
             tell_incident(done, self._policy, at_us, batch, EventType.DISRUPTION_UPDATED)
 
-    def tick(self, at_us: int, batch: Batch) -> None:
-        """Wake, resolve and tell what is due."""
-        for incident in self.incidents.tick(at_us, batch):
+    def tick(self, at_us: int, batch: Batch, adviser: Adviser | None = None) -> None:
+        """Wake, resolve and tell what is due, with what could be done about it."""
+        for incident in list(self.incidents.tick(at_us, batch)):
+            if adviser is not None and not incident.is_over:
+                incident = self._advised(incident, adviser, at_us, batch)
             tell_incident(incident, self._policy, at_us, batch)
+        if adviser is not None and (stale := self.incidents.to_advise(at_us)) is not None:
+            self._advised(stale, adviser, at_us, batch)
+
+    def _advised(self, incident: Incident, adviser: Adviser, at_us: int, batch: Batch) -> Incident:
+        actions = adviser.advise(incident, at_us)
+        return self.incidents.acted(replace(incident, actions=actions, acted_us=at_us), batch)
 
     def _followed(self, decision: Decision, signal: Signal, fleet: Fleet, at_us: int, batch: Batch) -> None:
         if decision.action is Action.RESOLVE:

@@ -153,7 +153,7 @@ class Engine:
         if self._model is not None:
             self._rounds.run(at_us, self.checkpoint.scored_us, self._model, batch)
             self.checkpoint = replace(self.checkpoint, scored_us=at_us)
-        self._rounds.disruptions.tick(at_us, batch)
+        self._rounds.close(at_us, self._model, batch)
 
 
 def cut_at_ticks(records: Sequence[Record]) -> Iterator[tuple[list[Record], Record | None]]:

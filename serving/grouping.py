@@ -22,18 +22,19 @@ class IncidentPolicy:
     linger_s : an incident whose alerts are over is resolved once that has lasted
     mute_s : how long a cause opens no new incident after somebody resolved its last
     zone_reach_m : slowed zones this close to each other are one incident
+    await_stops_s : an incident that no stop is late for yet is told after this at the latest
     inhibiting : while one of these is open, the stops that it explains are not told one by one
     most_told_an_hour : of each area
     """
 
     gather_s: float = 120.0
+    await_stops_s: float = 1800.0
     linger_s: float = 900.0
     mute_s: float = 1800.0
     zone_reach_m: float = 2500.0
     inhibiting: Sequence[str] = (Cause.STORM.value,)
     most_told_an_hour: int = 20
     silences: Sequence[Mapping[str, Any]] = ()
-    most_actions: int = 3
     actions_every_s: float = 900.0
 
     def __post_init__(self) -> None:
@@ -125,9 +126,12 @@ Stage = Callable[[Incident, Scene], Untold | None]
 
 
 def gather(incident: Incident, scene: Scene) -> Untold | None:
-    """What has just opened waits for what follows at once."""
-    waited_us = scene.at_us - incident.opened_us
-    return Untold.GATHERING if waited_us < scene.policy.gather_s * US else None
+    """What has just opened waits for what follows at once, and longer while no stop is late for it."""
+    waited_s = (scene.at_us - incident.opened_us) / US
+    if waited_s < scene.policy.gather_s:
+        return Untold.GATHERING
+    alone = not incident.stop_ids and waited_s < scene.policy.await_stops_s
+    return Untold.NO_STOP_LATE_YET if alone else None
 
 
 def snooze(incident: Incident, scene: Scene) -> Untold | None:

@@ -140,10 +140,22 @@ class IncidentDesk:
             elif incident.told_us is None:
                 yield from self._tell(incident, at_us, batch)
 
-    def acted(self, incident: Incident, batch: Batch) -> None:
-        """Keep an incident whose proposed actions were worked out anew."""
-        if self.open.get(incident.key, incident).incident_id == incident.incident_id:
-            self._save(incident, batch)
+    def to_advise(self, at_us: int) -> Incident | None:
+        """The told incident whose proposed actions are the oldest, if they are old enough to be made anew."""
+        every_us = self.policy.actions_every_s * US
+        stale = [
+            incident
+            for incident in self.open.values()
+            if incident.told_us is not None
+            and incident.open_alerts
+            and at_us - (incident.acted_us or 0) >= every_us
+        ]
+        return min(stale, key=lambda each: (each.acted_us or 0, each.incident_id), default=None)
+
+    def acted(self, incident: Incident, batch: Batch) -> Incident:
+        """Keep what was proposed about an incident."""
+        self._save(incident, batch)
+        return incident
 
     def _tell(self, incident: Incident, at_us: int, batch: Batch) -> Iterator[Incident]:
         recent = [each for each in self.told.get(incident.area_id or "", ()) if at_us - each < HOUR_US]

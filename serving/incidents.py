@@ -74,6 +74,7 @@ class Untold(StrEnum):
     """Why nobody is told of an incident, or not yet."""
 
     GATHERING = "GATHERING"
+    NO_STOP_LATE_YET = "NO_STOP_LATE_YET"
     INHIBITED = "INHIBITED"
     SILENCED = "SILENCED"
     SNOOZED = "SNOOZED"

@@ -10,6 +10,7 @@ import orjson
 
 from data_contracts.record import Record
 from features.live import LiveFeatures
+from serving.advice import AdvicePolicy, Adviser
 from serving.alerts import AlertPolicy
 from serving.batch import Batch
 from serving.cadence import Cadence, Due, HistoryTail, RouteCadence, due, slipped, worth_keeping
@@ -37,6 +38,7 @@ class EngineSettings:
     alerts: AlertPolicy = field(default_factory=AlertPolicy)
     rules: RulePolicy = field(default_factory=RulePolicy)
     incidents: IncidentPolicy = field(default_factory=IncidentPolicy)
+    advice: AdvicePolicy = field(default_factory=AdvicePolicy)
 
 
 class Rounds:
@@ -72,8 +74,7 @@ class Rounds:
         cadence = self._settings.cadence
         dirty = [route.route_id for route in self._routes.values() if route.dirty]
         self._lessons.learn(dirty, self._book, model, at_us, batch.learned)
-        taught = self._lessons.taught(model.version)
-        manner = Manner(forecaster=model, coverage=self._settings.coverage, taught=taught)
+        manner = self._manner(model)
         since_s = (at_us - last_us) / US if last_us else 0.0
         todo = due(self._routes.values(), at_us, since_s, cadence)
         scores = self._score(todo, at_us, manner, batch)
@@ -112,6 +113,11 @@ class Rounds:
             batch.forget_route(route_id)
             del self._routes[route_id]
 
+    def close(self, at_us: int, model: Forecaster | None, batch: Batch) -> None:
+        """What a tick ends with: incidents that are due are told, with actions where there is a model."""
+        adviser = None if model is None else self._adviser(model)
+        self.disruptions.tick(at_us, batch, adviser)
+
     def look(self, at_us: int, last_us: int, batch: Batch) -> None:
         """Ask what is about routes, depots, zones and areas."""
         live = sorted(route.route_id for route in self._routes.values() if route.live)
@@ -127,6 +133,20 @@ class Rounds:
         last_us = max((stop.planned_arrival_us or 0 for stop in stops), default=0)
         departs_us = (route.planned_departure_us or 0) if route else 0
         return at_us - max(cadence.touched_us, last_us, departs_us) >= limits.keep_silent_route_s * US
+
+    def _manner(self, model: Forecaster) -> Manner:
+        taught = self._lessons.taught(model.version)
+        return Manner(forecaster=model, coverage=self._settings.coverage, taught=taught)
+
+    def _adviser(self, model: Forecaster) -> Adviser:
+        return Adviser(
+            route_of=self._book.route,
+            read=self._features.read,
+            manner=self._manner(model),
+            promises=self.desk.promises,
+            alerts=self._settings.alerts,
+            policy=self._settings.advice,
+        )
 
     def _set(self, cadence: RouteCadence, batch: Batch) -> None:
         self._routes[cadence.route_id] = cadence

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from serving.alerts import Bars, Rule
+from serving.alerts import AlertPolicy, Bars, Kind, Rule, Signal
 from serving.times import US
 
 
@@ -107,6 +107,26 @@ def strongest(stop: StopNow, impossible_quantile: float) -> tuple[Rule, Finding]
     if is_impossible(stop, impossible_quantile):
         return Rule.PROMISE_IMPOSSIBLE, Finding(late_risk(stop).strength, Told.EARLIEST_IS_LATE)
     return Rule.LATE_RISK, late_risk(stop)
+
+
+def stop_signal(
+    stop_id: str, route_id: str, stop: StopNow, service_level: str | None, policy: AlertPolicy
+) -> Signal:
+    """What the rules of a stop say of it now."""
+    rule, finding = strongest(stop, policy.impossible_quantile)
+    end_us = stop.promise_end_us
+    lead_s = float("inf") if end_us is None else (end_us - stop.as_of_us) / US
+    return Signal(
+        kind=Kind.STOP,
+        subject_id=stop_id,
+        rule=rule,
+        as_of_us=stop.as_of_us,
+        strength=finding.strength,
+        bars=policy.bars(service_level),
+        told=finding.told.value,
+        route_id=route_id,
+        actionable=rule is Rule.WINDOW_BROKEN or lead_s >= policy.least_lead_s,
+    )
 
 
 # --- routes -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
+from serving.advice import AdvicePolicy
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence
 from serving.grouping import IncidentPolicy
@@ -148,6 +149,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         "alerts": AlertPolicy(),
         "rules": RulePolicy(),
         "incidents": IncidentPolicy(),
+        "advice": AdvicePolicy(),
     }
     engine = EngineSettings(
         coverage=float(table.pop("coverage", EngineSettings().coverage)),

@@ -70,8 +70,11 @@ class Lookup:
 
     def predict(self, rows: Dataset) -> Float:
         """Quantiles of each row: (n, len(levels)) seconds."""
-        frame = _with_hour(rows)
-        result = np.full((len(rows), len(self.levels)), np.nan)
+        return self.look_up(_with_hour(rows))
+
+    def look_up(self, frame: pl.DataFrame) -> Float:
+        """Quantiles by ``here_zone_id``, ``zone_id`` and ``hour``: (n, len(levels)) seconds."""
+        result = np.full((len(frame), len(self.levels)), np.nan)
         for keys, table in zip(LOOKUP_LEVELS, self.tables, strict=True):
             if keys:
                 found = frame.join(table, on=keys, how="left", maintain_order="left")

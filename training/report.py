@@ -58,6 +58,8 @@ def _plots(figures: Figures) -> list[tuple[str, Any]]:
         ("What a promise costs: width of the window against the share that comes later", _promise),
         (f"Coverage of the {COVERAGE:.0%} window by group", _groups),
     ]
+    if "alerts" in figures:
+        plots.append(("Alerts: precision and recall against the share of stops that are flagged", _alerts))
     if figures["curves"]["fan"]:
         plots.append((f"Route {figures['curves']['fan']['route_id']} as it was forecast", _fan))
     return plots
@@ -147,6 +149,22 @@ def _groups(axes: Axes, figures: Figures) -> None:
         axes.errorbar(coverage, names, xerr=[2 * (error or 0.0) for error in errors], fmt="o")
         grow(axes, len(shown))
     axes.set(xlabel="coverage, with two standard errors", xlim=(0.5, 1.0))
+
+
+def _alerts(axes: Axes, figures: Figures) -> None:
+    alerts = figures["alerts"]
+    for name, curve, style in (
+        ("forecast", alerts["curve"], "o-"),
+        ("lookup", alerts["lookup"]["curve"], "s--"),
+    ):
+        told = sorted((part for part in curve if part["flagged"]), key=lambda part: part["budget"])
+        budget = [part["budget"] for part in told]
+        axes.plot(budget, [part["precision"] for part in told], style, label=f"precision, {name}")
+        axes.plot(budget, [part["recall"] for part in told], style, label=f"recall, {name}", alpha=0.6)
+    axes.axvline(alerts["budget"] or 0.0, color="0.7", linewidth=1)
+    axes.set(xlabel="share of stops that are flagged", ylabel="share", ylim=(0, 1))
+    axes.set_xlim(left=0)
+    axes.legend()
 
 
 def _fan(axes: Axes, figures: Figures) -> None:

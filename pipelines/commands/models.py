@@ -123,6 +123,9 @@ def backtest(
     per_route: Annotated[
         int | None, typer.Option(min=1, help="At most so many instants a route in training.")
     ] = None,
+    alerts: Annotated[
+        bool, typer.Option("--alerts", help="Replay alerts too: thresholds from validation days.")
+    ] = False,
 ) -> None:
     """Train on some files, judge on others, by the evaluation contract."""
     from pipelines.backtest import backtest as run
@@ -131,7 +134,7 @@ def backtest(
     from pipelines.terminal import console, steps, write_json
     from training.report import write_report
 
-    with steps(f"backtest {source}", 13) as tell:
+    with steps(f"backtest {source}", 16 if alerts else 13) as tell:
         done = run(
             adapter(source),
             train,
@@ -141,6 +144,7 @@ def backtest(
             oracle=None if truth is None else oracle_table(truth),
             per_route=per_route,
             say=tell,
+            alerts=alerts,
         )
     console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
     if beside := done.figures.get("oracle"):
@@ -148,6 +152,8 @@ def backtest(
             f"on the {beside['n']:,} forecasts that the oracle was asked about: pinball "
             f"{beside['ours_pinball_min']:.3f} min against its {beside['pinball_min']:.3f}, ratio {beside['ratio']:.3f}"
         )
+    if alerts:
+        console.print(alerts_table(done.figures["alerts"]))
     if json:
         write_json(json, done.figures)
         console.print(f"every figure: {json}")
@@ -192,3 +198,14 @@ def figures_table(title: str, figures: Mapping[str, Any]) -> Any:
     lines |= {name: figures["baselines"][name] or {} for name in ("plan", "lookup", "lightgbm_plain")}
     rows = [(who, *(line.get(name) for name in names)) for who, line in lines.items()]
     return table(title, ("forecast", *names), rows)
+
+
+def alerts_table(figures: Mapping[str, Any]) -> Any:
+    """What alerts were worth on the test days, beside the lookup under the same rule and a raw threshold."""
+    from pipelines.terminal import table
+
+    names = ("budget", "precision", "recall", "median_lead_min", "flap_rate", "raised")
+    lines = {"Punctual": figures, "lookup": figures["lookup"], "raw threshold": figures["raw_threshold"]}
+    rows = [(who, *(line[name] for name in names)) for who, line in lines.items()]
+    opened = ", ".join(f"{budget}: {open_at:g}" for budget, open_at in figures["proposed"].items())
+    return table(f"alerts from {figures['open_at']:g} on (by budget {opened})", ("alerts", *names), rows)

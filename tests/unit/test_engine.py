@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,13 @@ def late_day() -> list[NewEvent]:
 class Bench:
     """A log, an ops store and an engine over them."""
 
-    def __init__(self, folder: Path, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: EngineSettings | None = None,
+        forecaster: Callable[[str], FakeForecaster] | None = None,
+    ) -> None:
+        self.forecaster = forecaster or FakeForecaster
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.settings = folder, settings or EngineSettings()
         self.log = EventLog(folder / "log.db", Clock.LOG)
@@ -202,7 +208,7 @@ class Bench:
             self.log,
             ops,
             LiveFeatures(),
-            lambda version: FakeForecaster(version) if version != "broken" else None,
+            lambda version: self.forecaster(version) if version != "broken" else None,
             self.publisher,
             self.settings,
         )

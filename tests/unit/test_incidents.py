@@ -161,9 +161,14 @@ def scene(at_us: int, policy: IncidentPolicy = POLICY, told: int = 0, *others: I
 
 
 def test_an_incident_gathers_what_follows_at_once_before_it_is_told() -> None:
-    incident = an_incident(Cause.ROUTE_BEHIND, "R-1")
+    incident = replace(an_incident(Cause.ROUTE_BEHIND, "R-1"), stop_ids=frozenset({"S-1"}))
     assert why_untold(incident, scene(119 * US)) is Untold.GATHERING
     assert why_untold(incident, scene(120 * US)) is None
+
+
+def test_an_incident_that_no_stop_is_late_for_is_told_later() -> None:
+    assert why_untold(an_incident(), scene(1799 * US)) is Untold.NO_STOP_LATE_YET
+    assert why_untold(an_incident(), scene(1800 * US)) is None
 
 
 def test_a_storm_silences_the_slow_zones_of_its_area() -> None:
