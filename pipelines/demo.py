@@ -45,10 +45,10 @@ Tables = Mapping[str, pa.Table]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """Which city, which seed, and how many days of history before the day that is replayed."""
+    """Which city, which seed, and how many days of history before the day that is replayed: one with a storm."""
 
     size: str = "demo"
-    seed: int = 403
+    seed: int = 517
     days: int = 14
 
 
@@ -62,6 +62,19 @@ class StopRow:
     late_probability: float | None
     reason: str
     alert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentRow:
+    """A line of the table of incidents; ``actions`` are those proposed last, the best first."""
+
+    cause: str
+    span: str
+    severity: str
+    stops: int
+    routes: int
+    evidence: str
+    actions: tuple[str, ...]
 
 
 def prepare(
@@ -132,6 +145,38 @@ def live_rows(client: httpx.Client, zone: Any) -> list[StopRow]:
     answer = client.post("/v1/eta", json={"stop_ids": stop_ids, "reasons": True}).json()
     alarmed = {alert["stop_id"]: alert for alert in alerts}
     return [_row(each, alarmed.get(each["stop_id"]), zone) for each in answer["forecasts"] if "eta" in each]
+
+
+def incident_rows(client: httpx.Client, zone: Any) -> list[IncidentRow]:
+    """Every incident that was told, those that struck the most stops first."""
+    found = client.get("/v1/incidents", params={"limit": PAGE}).json()["incidents"]
+    told = [incident for incident in found if incident["told_at"]]
+    return [
+        IncidentRow(
+            cause=f"{incident['cause']} {incident['subject']['id']}",
+            span=f"{_clock(incident['opened_at'], zone)}-{_ended(incident, zone)}",
+            severity=incident["severity"],
+            stops=incident["affected"]["stops"],
+            routes=len(incident["affected"]["route_ids"]),
+            evidence=", ".join(incident["evidence"]) or "late risk of its stops",
+            actions=tuple(_action(action) for action in incident["actions"]),
+        )
+        for incident in sorted(told, key=lambda each: -each["affected"]["stops"])
+    ]
+
+
+def _ended(incident: Mapping[str, Any], zone: Any) -> str:
+    return _clock(incident["resolved_at"], zone) if incident["resolved_at"] else ""
+
+
+def _action(action: Mapping[str, Any]) -> str:
+    gain = action["gain"]["late_stops"]
+    what = {
+        "resequence": "another order of the stops left",
+        "offer_window": f"a new window for {len(action.get('windows', ()))} customers",
+        "notify": f"a message to {len(action.get('stop_ids', ()))} customers",
+    }[action["kind"]]
+    return f"{action['route_id']}: {what} (worth {gain:.1f} late stops)"
 
 
 def _row(forecast: Mapping[str, Any], alert: Mapping[str, Any] | None, zone: Any) -> StopRow:

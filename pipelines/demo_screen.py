@@ -27,6 +27,9 @@ from training.registry import Registry
 from training.report import write_report
 
 PREPARATION_STEPS = 18
+INCIDENT_COLUMNS = ("incident", "open", "severity", "stops", "routes", "evidence")
+#: Incidents that the table shows, those that struck the most stops first.
+SHOWN_INCIDENTS = 6
 COLUMNS = ("stop", "promised", "forecast 80 %", "late", "main reason", "alert")
 #: Without a terminal the table is printed each time this much of the day has passed.
 PRINTED_TIMES = 4
@@ -51,9 +54,13 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         report = workspace.reports / "demo.json"
         write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
         write_report(workspace.reports / "held_out_days.html", "Held-out days of the demo", trained.figures)
-        whole = _summary_table(summary, trained)
+        whole, incidents = _summary_table(summary, trained), demo.incident_rows(client, zone)
+        listed = incidents_table(incidents)
         console.print(whole)
-        _write_text(workspace.reports / "demo.txt", [*tables_shown[-2:-1], whole])
+        console.print(listed)
+        for line in proposals(incidents):
+            console.print(line, soft_wrap=True, highlight=False)
+        _write_text(workspace.reports / "demo.txt", [*tables_shown[-2:-1], whole, listed])
         console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
         console.print(f"reports       {report.parent}", soft_wrap=True)
         if keep:
@@ -111,6 +118,25 @@ def stops_table(title: str, rows: Sequence[demo.StopRow]) -> Table:
         style = "bold red" if row.alert else None
         shown.add_row(row.stop_id, row.promised, row.forecast, late, row.reason, row.alert, style=style)
     return shown
+
+
+def incidents_table(rows: Sequence[demo.IncidentRow]) -> Table:
+    """What happened, one line for each cause."""
+    shown = Table(title=f"Incidents told: {len(rows)}", title_justify="left")
+    for column in INCIDENT_COLUMNS:
+        is_count = column in ("stops", "routes")
+        shown.add_column(column, justify="right" if is_count else "left", no_wrap=column != "evidence")
+    for row in rows[:SHOWN_INCIDENTS]:
+        counts = f"{row.stops:,}", f"{row.routes:,}"
+        shown.add_row(row.cause, row.span, row.severity, *counts, row.evidence)
+    return shown
+
+
+def proposals(rows: Sequence[demo.IncidentRow]) -> list[str]:
+    """What was proposed about the largest incident, when it was last thought about."""
+    if not rows or not rows[0].actions:
+        return []
+    return [f"Proposed about {rows[0].cause}:", *(f"  {action}" for action in rows[0].actions)]
 
 
 def _summary_table(summary: Mapping[str, Any], trained: Trained) -> Table:

@@ -15,7 +15,7 @@ from pipelines.commands.options import DEFAULT_WORKSPACE, JsonOption, WorkspaceO
 def demo(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the simulated city.")] = 403,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated city.")] = 517,
     days: Annotated[int, typer.Option(min=8, help="Days of history before the replayed day.")] = 14,
 ) -> None:
     """The whole chain on a simulated city: history, model, service, and an unseen day replayed against it."""
