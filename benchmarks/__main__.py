@@ -10,13 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main(names: list[str]) -> int:
-    from benchmarks import contracts, features, training
-    from benchmarks.harness import Result, run, write
+    from benchmarks import contracts, engine, features, http, training
+    from benchmarks.harness import Result, Skipped, run, write
     from pipelines.terminal import console, remarks, table
 
     known = {
         benchmark.name: benchmark
-        for benchmark in (*contracts.BENCHMARKS, *features.BENCHMARKS, *training.BENCHMARKS)
+        for suite in (contracts, features, training, engine, http)
+        for benchmark in suite.BENCHMARKS
     }
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -24,7 +25,11 @@ def main(names: list[str]) -> int:
         return 2
     results: list[Result] = []
     for name in names or known:
-        result = run(known[name], lambda step: remarks.print(step, highlight=False))
+        try:
+            result = run(known[name], lambda step: remarks.print(step, highlight=False))
+        except Skipped as reason:
+            remarks.print(f"{name}: skipped, {reason}", highlight=False)
+            continue
         write(result)
         results.append(result)
     columns = ("benchmark", "ratio", "median s", "peer", "peer s", "figures", "reach", "met")

@@ -19,6 +19,14 @@ RUNS = 5
 Work = Callable[[], Any]
 
 
+class Took(float):
+    """Seconds that a work has measured itself, where its whole run says nothing: a latency, or CPU time."""
+
+
+class Skipped(Exception):
+    """A benchmark cannot run here, and why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What one benchmark found; ``ratio`` is our median time by the peer's: below 1 is faster."""
@@ -88,8 +96,8 @@ def run(benchmark: Benchmark, tell: Callable[[str], None]) -> Result:
 
 def seconds(work: Work) -> float:
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    result = work()
+    return result if isinstance(result, Took) else time.perf_counter() - started
 
 
 def write(result: Result) -> Path:

@@ -1,0 +1,213 @@
+"""The engine at work: events through features, scoring and decisions, and from an event to a forecast that is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+
+from benchmarks.fleet import Fleet, build, engine_of, tick
+from benchmarks.harness import Benchmark, Took, Work
+from data_contracts.workspace import Workspace
+from pipelines.demo import free_port
+from serving.log import Clock, EventLog, NewEvent
+from serving.supervisor import running_service
+from serving.times import US, from_rfc3339, to_rfc3339, wall_now_us
+
+VEHICLES, PING_EVERY_S = 500, 5
+SECONDS_OF_LOG = 40
+THROUGHPUT_PER_S, EVENT_P50_S, EVENT_P95_S = 500, 1.0, 3.0
+#: A run of ten minutes is for when it matters: PUNCTUAL_BENCH_MINUTES=10.
+MINUTES = float(os.environ.get("PUNCTUAL_BENCH_MINUTES", "1"))
+GROWTH = 1.15
+
+
+@cache
+def _built() -> Path:
+    """A fleet of which every vehicle has 60 stops left; workspaces are copied from it."""
+    folder = Path(tempfile.mkdtemp(prefix="punctual-bench-"))
+    build(folder / "w", Fleet(vehicles=VEHICLES))
+    return folder / "w"
+
+
+def a_second(fleet: Fleet, second: int, at_us: int) -> Iterator[NewEvent]:
+    """The pings of a fifth of the fleet."""
+    for n in range(second % PING_EVERY_S, fleet.vehicles, PING_EVERY_S):
+        yield fleet.ping(n, at_us + n * 1_000, 1_000 + second)
+
+
+def _prepare_throughput(folder: Path) -> tuple[Work, None]:
+    fleet, runs = Fleet(vehicles=VEHICLES), iter(range(100))
+
+    def ours() -> Took:
+        workspace = Workspace(Path(shutil.copytree(_built(), folder / f"w{next(runs)}")))
+        log = EventLog(workspace.log, Clock.LOG)
+        engine, start_us = engine_of(workspace, log), log.last().received_us
+        for second in range(SECONDS_OF_LOG):
+            at_us = start_us + second * US
+            log.append([*a_second(fleet, second, at_us), tick(at_us + US - 1)])
+        started_s = time.process_time()
+        while engine.step(1 + VEHICLES // PING_EVERY_S):
+            pass
+        took_s = time.process_time() - started_s
+        log.close()
+        shutil.rmtree(workspace.root)
+        return Took(took_s)
+
+    return ours, None
+
+
+def _wire(event: NewEvent) -> dict[str, Any]:
+    body = {name: value for name, value in event.body.items() if name != "occurred_at"}
+    return {
+        "type": event.type,
+        "event_id": event.event_id,
+        "occurred_at": to_rfc3339(int(event.body["occurred_at"])),
+        **body,
+    }
+
+
+class Feed:
+    """Sends each second's pings over HTTP until stopped."""
+
+    def __init__(self, url: str, fleet: Fleet) -> None:
+        self._url, self._fleet, self._stop = url, fleet, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.sent_at_s: dict[int, float] = {}
+        self.slowest_s = 0.0
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        headers = {"content-type": "application/x-ndjson"}
+        with httpx.Client(base_url=self._url, timeout=30.0, headers=headers) as client:
+            begun_s, second = time.monotonic(), 0
+            while not self._stop.wait(max(0.0, begun_s + second - time.monotonic())):
+                now_us = wall_now_us()
+                rows = [_wire(event) for event in a_second(self._fleet, second, now_us - US)]
+                sent_s = time.monotonic()
+                self.sent_at_s[second] = sent_s
+                answer = client.post("/v1/events", content=b"\n".join(map(orjson.dumps, rows)))
+                answer.raise_for_status()
+                self.slowest_s = max(self.slowest_s, time.monotonic() - sent_s)
+                second += 1
+
+
+def _seen_after_s(client: httpx.Client, fleet: Fleet, feed: Feed, second: int) -> float:
+    """From sending a second's events to the first forecast, of one of its next stops, that knows them."""
+    vehicle = second % PING_EVERY_S + PING_EVERY_S * (second % (fleet.vehicles // PING_EVERY_S))
+    sent_us = wall_now_us() - int((time.monotonic() - feed.sent_at_s[second]) * US)
+    path = f"/v1/stops/S-1-{vehicle}-{fleet.done + 2}/eta"
+    for _ in range(1_000):
+        answer = client.get(path)
+        if answer.status_code == 200 and from_rfc3339(answer.json()["as_of"]) >= sent_us:
+            return time.monotonic() - feed.sent_at_s[second]
+        time.sleep(0.05)
+    raise TimeoutError(f"no forecast came after the events of second {second}")
+
+
+@contextmanager
+def _live() -> Iterator[tuple[str, Workspace, Fleet]]:
+    """A fleet that is under way now, served by the wall's clock."""
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="punctual-bench-")))
+        fleet = Fleet(vehicles=VEHICLES, at_us=wall_now_us() - 300 * US)
+        workspace = build(root / "w", fleet)
+        workspace.settings.write_text("[serving]\nworkers = 1\n")
+        output = root / "service.log"
+        yield stack.enter_context(running_service(workspace, free_port(), output=output)), workspace, fleet
+
+
+def _measure_event_to_stream(_: Path) -> dict[str, Any]:
+    waits: list[float] = []
+    sizes: list[tuple[float, float]] = []
+    with (
+        _live() as (url, workspace, fleet),
+        httpx.Client(base_url=url, timeout=30.0) as client,
+        Feed(url, fleet) as feed,
+    ):
+        time.sleep(10.0)
+        until_s, last = time.monotonic() + MINUTES * 60.0, -1
+        while time.monotonic() < until_s:
+            second = max(feed.sent_at_s)
+            if second != last:
+                waits.append(_seen_after_s(client, fleet, feed, second))
+                sizes.append((_memory_mb(), _disk_mb(workspace)))
+                last = second
+            time.sleep(0.05)
+    waits.sort()
+    half = len(sizes) // 2
+    (memory_mb, disk_mb), (memory_end_mb, disk_end_mb) = sizes[half], sizes[-1]
+    return {
+        "samples": len(waits),
+        "event_p50_s": statistics.median(waits),
+        "event_p95_s": waits[int(0.95 * len(waits))],
+        "slowest_answer_s": feed.slowest_s,
+        "memory_mb": memory_end_mb,
+        "memory_growth": memory_end_mb / memory_mb,
+        "disk_mb": disk_end_mb,
+        "disk_growth": disk_end_mb / disk_mb,
+        "minutes": MINUTES,
+    }
+
+
+def _memory_mb() -> float:
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total / 2**20
+
+
+def _disk_mb(workspace: Workspace) -> float:
+    total = 0
+    for path in workspace.root.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    return total / 2**20
+
+
+def _met_event_to_stream(_: float | None, figures: dict[str, Any]) -> bool:
+    flat = figures["memory_growth"] <= GROWTH and figures["disk_growth"] <= GROWTH
+    return figures["event_p50_s"] <= EVENT_P50_S and figures["event_p95_s"] <= EVENT_P95_S and flat
+
+
+BENCHMARKS = (
+    Benchmark(
+        name="engine_throughput",
+        reach=">= 500 events/s on one core, 60 stops left a vehicle, a tick a second",
+        prepare=_prepare_throughput,
+        met=lambda ratio, figures: figures["events_per_cpu_s"] >= THROUGHPUT_PER_S,
+        figures=lambda ours, theirs: {
+            "events_per_cpu_s": SECONDS_OF_LOG * (VEHICLES / PING_EVERY_S) / ours,
+            "cpu_s_a_tick": ours / SECONDS_OF_LOG,
+        },
+        runs=2,
+    ),
+    Benchmark(
+        name="event_to_stream",
+        reach="500 vehicles: p50 <= 1 s, p95 <= 3 s, memory and disk flat (PUNCTUAL_BENCH_MINUTES=10)",
+        prepare=lambda _: (lambda: Took(0.0), None),
+        met=_met_event_to_stream,
+        measure=_measure_event_to_stream,
+        runs=1,
+    ),
+)
