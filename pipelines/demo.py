@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import socket
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import numpy as np
@@ -33,6 +35,9 @@ DAYS_A_BATCH = 7
 PAGE = 1_000
 SHOWN_STOPS = 12
 COVERAGE = 0.8
+#: A demo that is kept can be watched from here on, at so many log seconds a second.
+LIVE_FROM = time(11, 45)
+LIVE_SPEED = 30.0
 SETTINGS = """\
 # A replayed day brings its own clock: events say when they were received.
 [serving]
@@ -125,12 +130,33 @@ def free_port() -> int:
 
 
 def replay_day(
-    client: httpx.Client, tables: Tables, pace: Pace, on_progress: Callable[[int, int, datetime], None]
+    client: httpx.Client,
+    tables: Tables,
+    pace: Pace,
+    on_progress: Callable[[int, int, datetime], None],
+    on_live: Callable[[datetime], None] | None = None,
 ) -> int:
-    """Replay a day's events; give how many there were."""
+    """Replay a day's events; give how many there were.
+
+    on_live : from ``LIVE_FROM`` on the day goes on at a pace that people can follow; called when it begins to
+    """
     events: list[Event] = timeline(tables, pace.tick)
-    Replay(client, pace, lambda done, at: on_progress(done, len(events), at)).run(events)
+    fast = events if on_live is None else events[: _live_from(events, tables)]
+    Replay(client, pace, lambda done, at: on_progress(done, len(events), at)).run(fast)
+    if on_live is not None and len(fast) < len(events):
+        on_live(datetime.fromisoformat(str(events[len(fast)]["received_at"])))
+        paced = Pace(speed=LIVE_SPEED, tick=pace.tick)
+        told = lambda done, at: on_progress(len(fast) + done, len(events), at)  # noqa: E731
+        Replay(client, paced, told).run(events[len(fast) :])
     return len(events)
+
+
+def _live_from(events: Sequence[Event], tables: Tables) -> int:
+    """The place of the first event at or after ``LIVE_FROM`` of the service day, local time."""
+    zone, day = (tables["routes"][name][0].as_py() for name in ("timezone", "service_date"))
+    instant = datetime.combine(date.fromisoformat(str(day)), LIVE_FROM, ZoneInfo(zone)).astimezone(UTC)
+    text = instant.strftime("%Y-%m-%dT%H:%M:%S")
+    return bisect_left(events, text, key=lambda event: str(event["received_at"]))
 
 
 def live_rows(client: httpx.Client, zone: Any) -> list[StopRow]:

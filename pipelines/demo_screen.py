@@ -49,7 +49,12 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         console.print(
             f"Replaying {day:%A %d %B %Y}, which the model has never seen, against {client.base_url}"
         )
-        tables_shown = _replay(client, tables, zone)
+        console.print(f"Ops room      {client.base_url}/ops", soft_wrap=True)
+        try:
+            tables_shown = _replay(client, tables, zone, keep)
+        except KeyboardInterrupt:
+            console.print("stopped")
+            return
         summary = demo.summarize(client, tables, scenario.seed)
         report = workspace.reports / "demo.json"
         write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
@@ -75,8 +80,8 @@ def _only_warnings() -> None:
     )
 
 
-def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> list[Table]:
-    """Replay the day; give the live tables of its quarters."""
+def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo, keep: bool) -> list[Table]:
+    """Replay the day; give the live tables of its quarters. One that is kept can be watched from noon on."""
     kept: list[Table] = []
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 
@@ -95,7 +100,14 @@ def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo) -> list[T
             else:
                 console.print(shown)
 
-        demo.replay_day(client, tables, Pace(tick=TICK), show)
+        def live_from(at: datetime) -> None:
+            console.print(
+                f"It is {at.astimezone(zone):%H:%M}. The day goes on at {demo.LIVE_SPEED:.0f} times its pace; "
+                f"watch it in the ops room: {client.base_url}/ops (Ctrl-C ends it).",
+                soft_wrap=True,
+            )
+
+        demo.replay_day(client, tables, Pace(tick=TICK), show, live_from if keep else None)
     return kept
 
 
@@ -162,7 +174,9 @@ def _plan_mae(figures: Mapping[str, Any]) -> str:
 
 
 def _keep(client: httpx.Client) -> None:
-    console.print(f"The service runs on {client.base_url} (docs: {client.base_url}/docs). Ctrl-C ends it.")
+    console.print(
+        f"The service runs on {client.base_url} (ops room: /ops, API: /docs). Ctrl-C ends it.", soft_wrap=True
+    )
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:

@@ -43,6 +43,19 @@ def timeline(tables: Mapping[str, pa.Table], tick: timedelta) -> list[Event]:
     return sorted(events, key=lambda event: (event["received_at"], event["type"] == TICK))
 
 
+def batches(events: Sequence[Event], pace: Pace) -> Iterator[Sequence[Event]]:
+    """Events that are posted together: of a paced replay what happens in a second, else as many as may be."""
+    span_s = pace.speed or float("inf")
+    start = 0
+    for place, event in enumerate(events):
+        ahead_s = 0.0 if place == start else (_instant(event) - _instant(events[start])).total_seconds()
+        if place - start >= LARGEST_BATCH or ahead_s >= span_s:
+            yield events[start:place]
+            start = place
+    if start < len(events):
+        yield events[start:]
+
+
 def _ticks(events: Sequence[Event], tick: timedelta) -> Iterator[Event]:
     if not events:
         return
@@ -75,8 +88,8 @@ class Replay:
         """
         counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
         started, first = time.monotonic(), _instant(events[0]) if events else None
-        for start in range(0, len(events), LARGEST_BATCH):
-            batch = events[start : start + LARGEST_BATCH]
+        done = 0
+        for batch in batches(events, self.pace):
             if self.pace.speed and first:
                 log_s = (_instant(batch[0]) - first).total_seconds()
                 time.sleep(max(0.0, started + log_s / self.pace.speed - time.monotonic()))
@@ -84,8 +97,9 @@ class Replay:
             for verdict in counts:
                 counts[verdict] += answer[verdict]
             self._wait_until_behind_at_most(LONGEST_QUEUE)
+            done += len(batch)
             if self.on_progress:
-                self.on_progress(start + len(batch), _instant(batch[-1]))
+                self.on_progress(done, _instant(batch[-1]))
         self._wait_until_behind_at_most(0)
         return counts
 

@@ -16,7 +16,6 @@ from serving.problems import ProblemError, unprocessable
 from serving.runtime import Runtime
 
 Asked = TypeVar("Asked", bound=BaseModel)
-WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -59,11 +58,11 @@ def one_of(request: Request, name: str, words: Sequence[str], default: str) -> s
     return word
 
 
-def box_of(request: Request) -> Box:
-    """The query's ``bbox``, west,south,east,north in degrees; the world where it is left out."""
+def box_of(request: Request) -> Box | None:
+    """The query's ``bbox``, west,south,east,north in degrees."""
     text = request.query_params.get("bbox")
     if text is None:
-        return WORLD
+        return None
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError:

@@ -14,13 +14,14 @@ from serving import wire_rooms
 from serving.asking import box_of, limit_of, one_of, runtime_of
 from serving.endpoint import Endpoint
 from serving.keys import Scope
-from serving.picture_reader import PictureReader
+from serving.picture_reader import Box, PictureReader
 from serving.responses import JSON
 from serving.shapes import outlines
 from serving.times import US, to_rfc3339, to_rfc3339_or_none
 
 MEDIA_TYPE = "application/geo+json"
 STATES = ("ahead", "all")
+WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
 DEFAULT_FEATURES = 5_000
 #: A vehicle that was not heard for longer is left out.
 LONGEST_SILENT_US = 12 * 3600 * US
@@ -37,7 +38,9 @@ def vehicles(request: Request) -> Response:
     runtime = runtime_of(request)
     limit = limit_of(request, runtime.settings.limits.features, DEFAULT_FEATURES)
     since_us = runtime.now_us() - LONGEST_SILENT_US
-    return geojson(_vehicle(row) for row in runtime.picture.vehicles_in(box_of(request), limit, since_us))
+    return geojson(
+        _vehicle(row) for row in runtime.picture.vehicles_in(box_of(request) or WORLD, limit, since_us)
+    )
 
 
 def stops(request: Request) -> Response:
@@ -66,7 +69,7 @@ def links(request: Request) -> Response:
 BBOX = {
     "name": "bbox",
     "in": "query",
-    "description": "west,south,east,north in degrees; the world where it is left out.",
+    "description": "west,south,east,north in degrees; without it also what has no position.",
     "schema": {"type": "string"},
 }
 STATE = {"name": "state", "in": "query", "schema": {"enum": list(STATES), "default": STATES[0]}}
@@ -191,8 +194,8 @@ def _stop(
     state: str,
     late_probability: float | None,
     eta_us: int | None,
-    lat: float,
-    lon: float,
+    lat: float | None,
+    lon: float | None,
 ) -> Feature:
     properties = {
         "stop_id": stop_id,
@@ -203,7 +206,7 @@ def _stop(
         "late_probability": None if late_probability is None else round(late_probability, 3),
         "eta": to_rfc3339_or_none(eta_us),
     }
-    return feature(stop_id, "Point", (lon, lat), properties)
+    return feature(stop_id, "Point", None if lat is None else (lon, lat), properties)
 
 
 def _zone(row: Mapping[str, Any], ring: Sequence[tuple[float, float]] | None) -> Feature:

@@ -21,10 +21,14 @@ class PictureReader:
         self._connection = connect_to_read(path)
         self._lock = threading.Lock()
 
-    def stops_in(self, box: Box, state: str, limit: int) -> tuple[list[tuple[Any, ...]], int]:
-        """Stops in a box, those most likely to be late first, and how many there are without the limit."""
-        rows = self._rows("stops_in", (*box, state, limit))
-        return rows, len(rows) if len(rows) < limit else self._rows("count_in", (*box, state))[0][0]
+    def stops_in(self, box: Box | None, state: str, limit: int) -> tuple[list[tuple[Any, ...]], int]:
+        """Stops in a box (everywhere, also where nobody knows, without one), those most likely to be late first.
+
+        The second part of the answer counts them without the limit.
+        """
+        where = (*(box or (None, None, None, None)), state)
+        rows = self._rows("stops_in", (*where, limit))
+        return rows, len(rows) if len(rows) < limit else self._rows("count_in", where)[0][0]
 
     def vehicles_in(self, box: Box, limit: int, since_us: int) -> Found:
         """Vehicles in a box that were heard since an instant."""

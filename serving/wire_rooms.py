@@ -65,9 +65,11 @@ class StopProperties(Wire):
 
 
 class StopFeature(Wire):
+    """The geometry is null where nobody knows the position."""
+
     type: Literal["Feature"]
     id: str
-    geometry: PointGeometry
+    geometry: PointGeometry | None
     properties: StopProperties
 
 

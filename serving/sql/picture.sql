@@ -166,12 +166,14 @@ DELETE FROM seen_weather WHERE valid_us < ?
 
 -- name: stops_in
 SELECT stop_id, route_id, sequence, zone_id, state, late_probability, eta_us, lat, lon FROM seen_stop
-WHERE (?5 = 'all' OR state IN ('ahead', 'at_door')) AND lat BETWEEN ?2 AND ?4 AND lon BETWEEN ?1 AND ?3
+WHERE (?5 = 'all' OR state IN ('ahead', 'at_door'))
+    AND (?1 IS NULL OR (lat BETWEEN ?2 AND ?4 AND lon BETWEEN ?1 AND ?3))
 ORDER BY late_probability DESC, stop_id LIMIT ?6
 
 -- name: count_in
 SELECT count(*) FROM seen_stop
-WHERE (?5 = 'all' OR state IN ('ahead', 'at_door')) AND lat BETWEEN ?2 AND ?4 AND lon BETWEEN ?1 AND ?3
+WHERE (?5 = 'all' OR state IN ('ahead', 'at_door'))
+    AND (?1 IS NULL OR (lat BETWEEN ?2 AND ?4 AND lon BETWEEN ?1 AND ?3))
 
 -- name: vehicles_in
 WITH ahead AS (

@@ -219,3 +219,13 @@ def test_missed_stops_count_as_late_and_those_ahead_with_their_probability() -> 
 def test_a_day_without_stops_has_no_share() -> None:
     counts = dict.fromkeys(("stops", "promised", "on_time", "late", "missed", "ahead", "ahead_late"), 0)
     assert on_time(counts)["expected_on_time_share"] is None
+
+
+def test_a_stop_without_a_position_is_in_the_list_and_in_no_box(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    crown(workspace)
+    play(workspace, MODEL, *route_events(), tick(0))
+    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
+        listed = wire_rooms.StopCollection.model_validate(client.get("/v1/stops").json())
+        assert [each.geometry for each in listed.features] == [None] * 5
+        assert client.get("/v1/stops?bbox=-180,-90,180,90").json()["features"] == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.tables import TABLES
-from pipelines.replay import timeline
+from pipelines.replay import LARGEST_BATCH, Pace, batches, timeline
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
@@ -51,3 +51,16 @@ def test_ticks_are_even_and_the_last_one_follows_the_last_event(seconds: list[in
 
 def test_nothing_makes_no_events() -> None:
     assert timeline({}, timedelta(seconds=60)) == []
+
+
+@given(st.lists(st.integers(0, 7_200), min_size=1, max_size=60), st.sampled_from([None, 1.0, 30.0, 600.0]))
+def test_batches_hold_every_event_once_and_of_a_paced_replay_at_most_a_second(
+    seconds: list[int], speed: float | None
+) -> None:
+    events = timeline({"pings": pings(seconds)}, timedelta(seconds=60))
+    cut = list(batches(events, Pace(speed=speed)))
+    assert [event for batch in cut for event in batch] == events
+    for batch in cut:
+        first, last = (datetime.fromisoformat(str(batch[n]["received_at"])) for n in (0, -1))
+        assert 0 < len(batch) <= LARGEST_BATCH
+        assert speed is None or (last - first).total_seconds() < speed

@@ -1,12 +1,13 @@
 // The map: zones, roads, stops and vehicles as GeoJSON that a worker reads and cuts into tiles.
 
 import { get } from "./api.js";
-import { h } from "./dom.js";
+import { fill, h } from "./dom.js";
 import { colour, isDark, onTheme } from "./theme.js";
 import { clock } from "./times.js";
 import { number, percent, t } from "./words.js";
 
-const MOST_STOPS = 100_000;
+/** The page takes over what the worker has read, which takes a moment for each stop: so many are no trouble. */
+const MOST_STOPS = 20_000;
 const EMPTY = { type: "FeatureCollection", features: [] };
 const LAYERS = {
   stops: ["stops"],
@@ -86,7 +87,7 @@ class View {
     this.box = links.bbox;
     this.showAll(false);
     await Promise.all([this.refreshZones(), this.refreshVehicles()]);
-    this.refreshStops();
+    await this.refreshStops();
     this.map.on("moveend", () => this.refreshStopsSoon());
   }
 
@@ -106,7 +107,7 @@ class View {
     this.map.getSource("vehicles").setData(new URL("/v1/vehicles?limit=10000", location.href).href);
   }
 
-  refreshStops() {
+  async refreshStops() {
     const bounds = this.map.getBounds();
     const wide = (bounds.getEast() - bounds.getWest()) / 4;
     const high = (bounds.getNorth() - bounds.getSouth()) / 4;
@@ -116,7 +117,10 @@ class View {
     const url = new URL("/v1/stops", location.href);
     url.searchParams.set("bbox", clipped.map((degree) => degree.toFixed(5)).join(","));
     url.searchParams.set("limit", MOST_STOPS);
-    this.map.getSource("stops").setData(url.href);
+    const source = this.map.getSource("stops");
+    await source.setData(url.href);
+    const { matched, features } = await source.getData();
+    fill(this.notes, matched > features.length && t("map.matched", { n: number(features.length), all: number(matched) }));
   }
 
   /** After a move only if the view has left what was loaded. */
@@ -126,7 +130,7 @@ class View {
       const bounds = this.map.getBounds();
       const [west, south, east, north] = this.loaded ?? [0, 0, 0, 0];
       const inside = bounds.getWest() >= west && bounds.getEast() <= east && bounds.getSouth() >= south && bounds.getNorth() <= north;
-      if (!inside) this.refreshStops();
+      if (!inside) this.refreshStops().catch(() => {}); // the next refresh tries again
     }, 250);
   }
 
