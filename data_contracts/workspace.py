@@ -113,6 +113,11 @@ class Workspace:
         return self.root / "served"
 
     @property
+    def customers(self) -> Path:
+        """Everything personal, in one table that can be erased."""
+        return self.root / "customers.db"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -11,7 +11,18 @@ import typer
 from data_contracts import __version__
 from data_contracts.errors import PunctualError
 from data_contracts.switches import OFF_SWITCHES
-from pipelines.commands import data, features, forecasts, keys, models, service, upkeep, webhooks
+from pipelines.commands import (
+    customers,
+    data,
+    features,
+    forecasts,
+    keys,
+    models,
+    promises,
+    service,
+    upkeep,
+    webhooks,
+)
 
 app = typer.Typer(
     name="punctual",
@@ -41,7 +52,13 @@ COMMANDS = (
     upkeep.restore,
     upkeep.compact,
 )
-GROUPS = {"features": features.app, "keys": keys.app, "webhooks": webhooks.app}
+GROUPS = {
+    "features": features.app,
+    "keys": keys.app,
+    "webhooks": webhooks.app,
+    "customers": customers.app,
+    "promises": promises.app,
+}
 
 for command in COMMANDS:
     app.command()(command)

@@ -22,6 +22,7 @@ from serving import wire
 from serving.access import Access, caller_of
 from serving.body import body_of
 from serving.calls import READ_CALLS
+from serving.customers.calls import CUSTOMER_CALLS
 from serving.database import is_full
 from serving.endpoint import Body, Endpoint, routes_of, schema_of
 from serving.figures import FIGURE_CALLS
@@ -134,7 +135,8 @@ async def on_storage(_: Request, error: Exception) -> JSON:
 
 
 def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, Any]]:
-    return ingest(rows_of(body, content_type, runtime.settings.limits.events), runtime.log)
+    rows = rows_of(body, content_type, runtime.settings.limits.events)
+    return ingest(rows, runtime.log, runtime.customers.prefer)
 
 
 _EVENT = {"oneOf": [schema_of(model) for model in WIRE_EVENTS.values()]}
@@ -169,6 +171,7 @@ ENDPOINTS = (
     *TRACK_CALLS,
     *STREAM_CALLS,
     *WEBHOOK_CALLS,
+    *CUSTOMER_CALLS,
     *FIGURE_CALLS,
 )
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -12,11 +12,18 @@ import orjson
 
 from data_contracts.errors import ContractError
 from data_contracts.events import TICK, WireEvent, parse
+from serving.customers.preferences import Preferences
+from serving.customers.store import preferences_from
 from serving.log import Clock, EventLog, NewEvent
 from serving.problems import ProblemError, unprocessable
 from serving.times import to_us
 
 REJECTED = "rejected"
+CUSTOMERS = "customers"
+#: Of an event about a customer, what the log keeps.
+PSEUDONYMOUS = ("customer_id", "occurred_at")
+#: Takes what a customer prefers, and since when.
+Keep = Callable[[str, Preferences, int], None]
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 #: Kept beside the body of a record, not in it.
 ENVELOPE = frozenset({"type", "event_id", "received_at"})
@@ -44,16 +51,32 @@ def rows_of(body: bytes, content_type: str, limit: int) -> list[Any]:
     return rows
 
 
-def ingest(rows: Sequence[Any], log: EventLog) -> list[dict[str, Any]]:
-    """Append what is right, and give a verdict for every row in order."""
+def ingest(rows: Sequence[Any], log: EventLog, keep: Keep) -> list[dict[str, Any]]:
+    """Append what is right, and give a verdict for every row in order.
+
+    What is personal goes to ``keep`` instead, before the log has the event without it.
+    """
     checked = [_check(row, log.clock) for row in rows]
-    verdicts = iter(log.append([event for event in checked if isinstance(event, NewEvent)]))
+    events = [event for event in checked if isinstance(event, NewEvent)]
+    for event in events:
+        if event.type == CUSTOMERS:
+            keep(
+                str(event.body["customer_id"]), preferences_from(dict(event.body)), event.body["occurred_at"]
+            )
+    verdicts = iter(log.append([without_personal(event) for event in events]))
     return [
         {"event_id": event.event_id, "verdict": next(verdicts).value}
         if isinstance(event, NewEvent)
         else {"event_id": _id_of(row), "verdict": REJECTED, "reason": event.reason}
         for row, event in zip(rows, checked, strict=True)
     ]
+
+
+def without_personal(event: NewEvent) -> NewEvent:
+    """An event as the log may keep it for ever: of a customer, that something was said and not what."""
+    if event.type != CUSTOMERS:
+        return event
+    return replace(event, body={name: event.body[name] for name in PSEUDONYMOUS})
 
 
 def to_new_event(event: WireEvent) -> NewEvent:
@@ -82,7 +105,13 @@ def _check(row: Any, clock: Clock) -> NewEvent | BadRow:
         return BadRow(
             "tick: the server tells the time itself; only a workspace with clock = 'log' takes ticks"
         )
-    return to_new_event(event)
+    new = to_new_event(event)
+    if event.type == CUSTOMERS:
+        try:
+            preferences_from(dict(new.body))
+        except ValueError as error:
+            return BadRow(f"customers: {error}")
+    return new
 
 
 def _document(body: bytes) -> list[Any]:

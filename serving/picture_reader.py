@@ -34,6 +34,10 @@ class PictureReader:
         """Vehicles in a box that were heard since an instant."""
         return self._dicts("vehicles_in", (*box, limit, since_us))
 
+    def visits(self) -> list[tuple[str, str, str, int]]:
+        """Visits of known customers that ended: customer, stop, how, and when the door was reached."""
+        return self._rows("visits", ())
+
     def zone_places(self) -> list[tuple[str, float, float, int]]:
         """Middle of the stops of each zone, (zone, lat, lon, stops)."""
         return self._rows("zone_places", ())

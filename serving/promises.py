@@ -64,13 +64,44 @@ class Promise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromisePolicy:
-    """How far a forecast must leave the promise, and how often a customer may hear of it."""
+    """How far a forecast must leave the promise, how often a customer may hear of it, and how wide a window is.
+
+    late_limit : largest chance of an arrival after the window told
+    cost_ratio : what a minute of lateness costs, in minutes of window; the same dial, said by its cost
+    early_limit : largest chance of an arrival before the window told
+    Where they are left out, the window told is the forecast's, with the same chance on either side.
+    """
 
     material_s: float = 300.0
     material_share: float = 0.5
     rest_s: float = 900.0
     most_revisions: int = 3
     round_to_s: float = 300.0
+    late_limit: float | None = None
+    cost_ratio: float | None = None
+    early_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.late_limit is not None and self.cost_ratio is not None:
+            raise ValueError("late_limit and cost_ratio say the same thing; give one of them")
+        for name in ("late_limit", "early_limit"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit < 0.5:
+                raise ValueError(f"{name} is {limit}; it lies between 0 and 0.5")
+        if self.cost_ratio is not None and not self.cost_ratio > 2:
+            raise ValueError(f"cost_ratio is {self.cost_ratio}; a late minute costs more than 2 of window")
+
+    def tails(self, coverage: float) -> tuple[float, float] | None:
+        """Chances of an arrival before and after the window told; None where the forecast's own window is.
+
+        With a late minute r times as dear as one of window, E[r (A - end)+] + end is least where
+        P(A > end) = 1 / r: the critical ratio of the newsvendor (Arrow, Harris, Marschak 1951).
+        """
+        if self.late_limit is None and self.cost_ratio is None and self.early_limit is None:
+            return None
+        usual = (1.0 - coverage) / 2.0
+        late = 1.0 / self.cost_ratio if self.cost_ratio is not None else self.late_limit
+        return self.early_limit or usual, late or usual
 
     def material_us(self, told: DeliveryWindow) -> float:
         """Over the larger of a fixed time and a share of the window's width."""

@@ -136,7 +136,9 @@ class Rounds:
 
     def _manner(self, model: Forecaster) -> Manner:
         taught = self._lessons.taught(model.version)
-        return Manner(forecaster=model, coverage=self._settings.coverage, taught=taught)
+        coverage = self._settings.coverage
+        tails = self._settings.promises.tails(coverage)
+        return Manner(forecaster=model, coverage=coverage, taught=taught, tails=tails)
 
     def _adviser(self, model: Forecaster) -> Adviser:
         return Adviser(

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from data_contracts.workspace import Workspace
 from features.online import OnlineReader
+from serving.customers.store import CustomerStore
 from serving.eta import LiveEta
 from serving.log import Clock, EventLog
 from serving.models import ChampionWatcher, Load, ModelShelf
@@ -45,6 +46,7 @@ class Runtime:
     tail: OutboxTail
     turns: Turns
     subscriptions: Subscriptions
+    customers: CustomerStore
     served: ServedLog
 
     @property
@@ -61,6 +63,7 @@ class Runtime:
     def close(self) -> None:
         self.turns.close()
         self.subscriptions.close()
+        self.customers.close()
         self.served.close()
         self.log.close()
         self.ops.close()
@@ -90,6 +93,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         eta=LiveEta(ops, online, champion, served, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
         subscriptions=subscriptions,
+        customers=CustomerStore(workspace.customers),
         served=served,
         turns=Turns(most=limits.waiting, most_stops=limits.waiting_stops, patience_s=limits.patience_s),
     )

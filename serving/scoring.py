@@ -76,6 +76,7 @@ class Scores:
     rank : (n,) place among the remaining stops, 1 is the next
     forecast : as it left the model, in seconds after ``as_of_us``
     quantiles_us : (n, 7) int64; mean_us, start_us, end_us : (n,) int64, microseconds since the epoch
+    told_start_us, told_end_us : (n,) int64, the window that a customer would be told
     completion_us : (n, 3) int64, its median and window
     late_probability, expected_late_s : (n,) float64, NaN where nothing was promised
     missing_feeds, unfamiliar : what each row lacks, and what of it is new to the fleet
@@ -92,6 +93,8 @@ class Scores:
     mean_us: Int
     start_us: Int
     end_us: Int
+    told_start_us: Int
+    told_end_us: Int
     completion_us: Int
     late_probability: Float
     expected_late_s: Float
@@ -111,7 +114,8 @@ class Scores:
         return self.quantiles_us[:, MEDIAN]
 
     def window(self, row: int) -> DeliveryWindow:
-        return DeliveryWindow(start_us=int(self.start_us[row]), end_us=int(self.end_us[row]))
+        """The window that a customer would be told."""
+        return DeliveryWindow(start_us=int(self.told_start_us[row]), end_us=int(self.told_end_us[row]))
 
     def risk(self, row: int) -> float | None:
         """Late probability of a row, None where nothing was promised."""
@@ -120,11 +124,15 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How forecasts are made: by which model, moved by what was learned since, with windows of what coverage."""
+    """How forecasts are made: by which model, moved by what was learned since, with windows of what coverage.
+
+    tails : chances of an arrival before and after the window that a customer is told; None for the forecast's own
+    """
 
     forecaster: Forecaster
     coverage: float
     taught: Taught = UNTAUGHT
+    tails: tuple[float, float] | None = None
 
 
 def score(
@@ -147,6 +155,9 @@ def scores_of(
     """Forecasts from vectors: all that a forecast is made of is in the arguments."""
     forecast: Forecast = manner.forecaster.forecast(vectors, manner.taught.live)
     start_s, end_s = forecast.window(manner.coverage)
+    told_start_s, told_end_s = start_s, end_s
+    if manner.tails is not None:
+        told_start_s, told_end_s = (forecast.window(1.0 - 2.0 * manner.tails[side])[side] for side in (0, 1))
     late_probability, expected_late_s = _late(forecast, promises, as_of_us)
     left = forecast.completion
     completion_s = np.column_stack([left.quantiles_s[:, MEDIAN], *left.window(manner.coverage)])
@@ -162,6 +173,8 @@ def scores_of(
         mean_us=_instants(forecast.mean_s, as_of_us),
         start_us=_instants(start_s, as_of_us),
         end_us=_instants(end_s, as_of_us),
+        told_start_us=_instants(told_start_s, as_of_us),
+        told_end_us=_instants(told_end_s, as_of_us),
         completion_us=_instants(completion_s, as_of_us),
         late_probability=late_probability,
         expected_late_s=expected_late_s,

@@ -16,10 +16,13 @@ import structlog
 
 from data_contracts.errors import PunctualError
 from data_contracts.workspace import Workspace
+from serving.customers.learning import HomeLearner
+from serving.customers.store import CustomerStore
 from serving.engine_process import stop_with_parent
 from serving.logs import configure_logging
 from serving.meters import count_into_folder
 from serving.ops import OpsStore
+from serving.picture_reader import PictureReader
 from serving.readings import OpsReader
 from serving.settings import load_settings
 from serving.times import wall_now_us
@@ -32,9 +35,11 @@ from serving.webhooks.store import DueMessage, SenderStore
 
 log = structlog.get_logger(__name__)
 
+LEARN_LOOK_S = 5.0
+
 
 async def run(workspace: Workspace, policy: SendingPolicy, stop: asyncio.Event) -> None:
-    """Send until told to stop."""
+    """Send until told to stop, and learn from visits on the side."""
     OpsStore(workspace.ops).close()
     store, outbox = SenderStore(workspace.sender, "NORMAL"), OpsReader(workspace.ops)
     web, channels = WebhookPost(open_secrets(workspace.webhook_key), policy), ChannelPost(policy)
@@ -45,14 +50,33 @@ async def run(workspace: Workspace, policy: SendingPolicy, stop: asyncio.Event) 
         return await web(message, store.generations(message.webhook.webhook_id, at_us), at_us)
 
     log.info("sender_started", position=store.position())
+    learning = asyncio.create_task(learn(workspace))
     try:
         await Sender(outbox, store, post, policy, wall_now_us).run(stop)
     finally:
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
         await web.close()
         await channels.close()
         outbox.close()
         store.close()
     log.info("sender_stopped")
+
+
+async def learn(workspace: Workspace) -> None:
+    """Look at visits that ended every now and then; what goes wrong there holds up no event."""
+    seen, store = PictureReader(workspace.ops), CustomerStore(workspace.customers)
+    learner = HomeLearner(seen, store)
+    try:
+        while True:
+            try:
+                await asyncio.to_thread(learner.beat, time.monotonic(), wall_now_us())
+            except Exception:
+                log.exception("visits_not_learned")
+            await asyncio.sleep(LEARN_LOOK_S)
+    finally:
+        seen.close()
+        store.close()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from data_contracts.workspace import Workspace
 from serving.advice import AdvicePolicy
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence
+from serving.customers.timing import TimingPolicy
 from serving.grouping import IncidentPolicy
 from serving.log import Clock
 from serving.promises import PromisePolicy
@@ -119,6 +120,7 @@ class ServiceSettings:
     retention: Retention = field(default_factory=Retention)
     stream: StreamSettings = field(default_factory=StreamSettings)
     webhooks: SendingPolicy = field(default_factory=SendingPolicy)
+    timing: TimingPolicy = field(default_factory=TimingPolicy)
     served: ServedSettings = field(default_factory=ServedSettings)
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     model_poll_s: float = 1.0
@@ -162,6 +164,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
         retention=_changed(Retention(), table.pop("retention", {}), "retention"),
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
+        timing=_changed(TimingPolicy(), table.pop("timing", {}), "timing"),
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
         served=_changed(ServedSettings(), table.pop("served", {}), "served"),
         dashboard=_changed(DashboardSettings(), table.pop("dashboard", {}), "dashboard"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,11 @@ def to_us(at: datetime) -> int:
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone; write it with an offset, for example Z")
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(at_us: int, zone: tzinfo = UTC) -> datetime:
+    """An instant as a zone's clocks show it."""
+    return (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone)
 
 
 def to_rfc3339(at_us: int) -> str:

@@ -277,3 +277,7 @@ SELECT count(*) AS raised, coalesce(sum(reached_us IS NOT NULL OR state IN ('fai
         AS came_true,
     avg(CASE WHEN reached_us > end_us THEN (end_us - opened_us) / 60000000.0 END) AS mean_lead_min
 FROM raised
+
+-- name: visits
+SELECT customer_id, stop_id, state, reached_us FROM seen_stop
+WHERE customer_id IS NOT NULL AND reached_us IS NOT NULL AND state IN ('completed', 'failed')

@@ -62,7 +62,11 @@ class FakeForecast:
         return Stake(zone_id=None, median_s=median_s, below_s=below_s, above_s=above_s)
 
     def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
+        levels = ((1 - coverage) / 2, (1 + coverage) / 2)
+        start_s, end_s = (
+            np.array([np.interp(level, QUANTILE_LEVELS, row) for row in self.quantiles_s]) for level in levels
+        )
+        return start_s, end_s
 
     def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip((self.quantiles_s[:, 6] - deadline_s) / 1200.0, 0.0, 1.0)

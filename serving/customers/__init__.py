@@ -1,0 +1,1 @@
+"""What customers prefer and when they are home: personal data, in one table that can be erased."""
