@@ -26,6 +26,7 @@ from serving.alert_thresholds import (
     raw_spans,
     sweep,
     threshold_for,
+    threshold_of_precision,
 )
 from serving.alerts import AlertPolicy
 from serving.rehearsal import Rehearsal
@@ -100,6 +101,10 @@ class AlertBacktest:
             "curve": self._sweep(tested.ours, tested.outcomes),
             "lookup": self._at(tested.lookup, tested.outcomes, opens["lookup"])
             | {"curve": self._sweep(tested.lookup, tested.outcomes)},
+            "at_precision": {
+                name: self._at(paths, tested.outcomes, threshold_of_precision(swept[name]))
+                for name, paths in _both(tested)
+            },
             "proposed": {f"{budget:g}": threshold_for(swept["ours"], budget) for budget in PROPOSED_BUDGETS},
         }
 

@@ -20,6 +20,8 @@ from serving.rules import StopNow, stop_signal
 
 #: The budget that a threshold is chosen for: flagged stops as a share of all.
 BUDGET = 0.10
+#: The precision that a threshold is chosen for, where no budget binds.
+PRECISION = 0.75
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(15))
 
 
@@ -92,6 +94,12 @@ def threshold_for(swept: Sequence[Mapping[str, Any]], budget: float = BUDGET) ->
     """The lowest threshold that keeps within a budget, the highest of all where none does."""
     within = [each["open_at"] for each in swept if (each["budget"] or 0.0) <= budget]
     return float(min(within, default=max(each["open_at"] for each in swept)))
+
+
+def threshold_of_precision(swept: Sequence[Mapping[str, Any]], precision: float = PRECISION) -> float:
+    """The lowest threshold whose alerts are right so often, the highest of all where none's are."""
+    right = [each["open_at"] for each in swept if (each["precision"] or 0.0) >= precision]
+    return float(min(right, default=max(each["open_at"] for each in swept)))
 
 
 def _spans_of(path: RiskPath, outcome: StopOutcome, policy: AlertPolicy) -> list[AlertSpan]:
