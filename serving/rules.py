@@ -36,20 +36,24 @@ class RulePolicy:
     """When routes, depots, zones and areas are worth an alert.
 
     every_s : log time between two looks at them
+    stuck_s : how long a vehicle must have been under way, or at one door, to be stuck
     slowed_below : speed of a zone as a share of the median of its area's zones
-    rain_mm, wind_mps : of an hour; ``ahead_hours`` is how far forecasts are looked at
+    rain_mm, snow_cm, wind_mps : of an hour, severe by itself; stormy_* are severe together
+    ahead_hours : how far forecasts are looked at
     """
 
     every_s: float = 60.0
-    silent_s: float = 900.0
-    stuck_share: float = 0.0
-    not_departed_s: float = 900.0
-    sort_delay_s: float = 900.0
+    silent_s: float = 1200.0
+    stuck_s: float = 1500.0
+    not_departed_s: float = 1800.0
+    sort_delay_s: float = 1000.0
     slowed_below: float = 0.6
     slowed_incidents: int = 1
-    rain_mm: float = 4.0
-    snow_cm: float = 2.0
+    rain_mm: float = 8.0
+    snow_cm: float = 4.0
     wind_mps: float = 18.0
+    stormy_rain_mm: float = 4.0
+    stormy_wind_mps: float = 10.0
     ahead_hours: int = 1
     feed_fresh_s: float = 3600.0
     hold_s: float = 0.0
@@ -161,7 +165,7 @@ def vehicle_stuck(route: RouteNow, policy: RulePolicy) -> Finding:
     heard = route.pinged_us is not None and route.as_of_us - route.pinged_us < 300 * US
     if not route.departed or not heard or route.moving_share is None:
         return Finding(0.0, Told.ORDINARY if heard else Told.NO_FEED)
-    stuck = route.moving_share <= policy.stuck_share and route.away_s >= 900.0
+    stuck = route.moving_share <= 0.0 and route.away_s >= policy.stuck_s
     return Finding(float(stuck), Told.NOT_MOVING if stuck else Told.ORDINARY)
 
 
@@ -240,6 +244,7 @@ def severe_weather(hours: tuple[Sky | None, ...], policy: RulePolicy) -> Finding
 
 
 def _severity(sky: Sky, policy: RulePolicy) -> float:
-    return max(
-        sky.rain_mm / policy.rain_mm, sky.snow_cm / policy.snow_cm, sky.wind_mps / policy.wind_mps, 0.0
-    )
+    """1 for weather that slows a whole area: much of one thing, or rain with wind."""
+    storm = min(sky.rain_mm / policy.stormy_rain_mm, sky.wind_mps / policy.stormy_wind_mps)
+    alone = sky.rain_mm / policy.rain_mm, sky.snow_cm / policy.snow_cm, sky.wind_mps / policy.wind_mps
+    return max(storm, *alone, 0.0)

@@ -123,8 +123,15 @@ def _is_out(route: Route) -> bool:
     )
 
 
+def _is_near(route: Route, at_us: int) -> bool:
+    """Whether a route is out, or leaves by an instant."""
+    departs_us = route.planned_departure_us
+    return route.progress.departed or departs_us is None or departs_us <= at_us
+
+
 def _areas(features: LiveFeatures, fleet: Fleet, at_us: int, policy: RulePolicy) -> Iterator[Signal]:
-    for area_id in sorted({route.area_id for route in fleet.routes}):
+    near_us = at_us + (policy.ahead_hours + 1) * HOUR_US
+    for area_id in sorted({route.area_id for route in fleet.routes if _is_near(route, near_us)}):
         keys = [
             area_valid_hour_key(area_id, at_us + ahead * HOUR_US) for ahead in range(policy.ahead_hours + 1)
         ]
