@@ -2,8 +2,9 @@
 
 What is missed is learned as seconds (``Target.SECONDS``: arrival - prior) or as a share (``Target.SHARE``: quantiles of
 ln(arrival / prior), the mean of arrival / prior), or over the root of the prior (``Target.ROOT``), as errors grow that
-add up along a route. Rows are weighted by what a unit of the target is in seconds for the quantiles, and by its square
-for the mean, so that all targets minimise the same losses in seconds.
+add up along a route, or as seconds over the drive's reference (``Target.REFERENCE``), where habits are too few to start
+from. Rows are weighted by what a unit of the target is in seconds for the quantiles, and by its square for the mean,
+so that all targets minimise the same losses in seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+
+from features.vectors import FEATURE_NAMES, Vectors
 
 Float = NDArray[np.float64]
 
@@ -33,18 +36,28 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 SHORTEST_S = 30.0
 #: A share beyond e to this power is no arrival.
 FURTHEST_LN = 5.0
+#: Fewer training rows than this are few.
+FEW_ROWS = 30_000
+_REFERENCE_AT = FEATURE_NAMES.index("reference_travel_s")
 
 
 class Target(StrEnum):
-    """In what the boosters learn what the causal prior misses."""
+    """In what the boosters learn what is not known beforehand."""
 
     SECONDS = "seconds"
     SHARE = "share"
     ROOT = "root"
+    REFERENCE = "reference"
+
+    def base_s(self, vectors: Vectors) -> Float:
+        """What the boosters' words are added to, or a share of."""
+        if self is Target.REFERENCE:
+            return vectors.matrix[:, _REFERENCE_AT].astype(np.float64)
+        return vectors.base_s
 
     def rows(self, name: str, arrival_s: Float, base_s: Float) -> tuple[Float, Float | None]:
         """What a booster learns of each row, and its weight; None where all weigh the same."""
-        if self is Target.SECONDS:
+        if self in _IN_SECONDS:
             return arrival_s - base_s, None
         base_s = np.maximum(base_s, SHORTEST_S)
         if self is Target.ROOT:
@@ -57,7 +70,7 @@ class Target(StrEnum):
 
     def arrival_s(self, name: str, predicted: Float, base_s: Float) -> Float:
         """Seconds to arrival from what a booster says."""
-        if self is Target.SECONDS:
+        if self in _IN_SECONDS:
             return base_s + predicted
         base_s = np.maximum(base_s, SHORTEST_S)
         if self is Target.ROOT:
@@ -65,6 +78,9 @@ class Target(StrEnum):
         if name == "mean":
             return base_s * predicted
         return base_s * np.exp(np.clip(predicted, -FURTHEST_LN, FURTHEST_LN))
+
+
+_IN_SECONDS = (Target.SECONDS, Target.REFERENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,13 @@ class BoosterSettings:
     l2: float = 5.0
     seed: int = 7
     most_rows: int = 200_000
+
+    @classmethod
+    def of(cls, rows: int) -> BoosterSettings:
+        """The size that so many training rows bear: few rows are learned from in more and smaller steps."""
+        if rows >= FEW_ROWS:
+            return cls()
+        return cls(trees=300, leaves=15, learning_rate=0.04, min_rows_in_leaf=40)
 
     def parameters(self) -> dict[str, Any]:
         return {

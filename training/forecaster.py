@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from data_contracts import __version__
 from data_contracts.errors import ModelError, NoTrainingRowsError
 from features.vectors import FEATURE_NAMES, Vectors, feature_set_hash
-from training.boosters import OBJECTIVES, BoosterSettings, Predictor, Target, fit, run_side_by_side
+from training.boosters import (
+    FEW_ROWS,
+    OBJECTIVES,
+    BoosterSettings,
+    Predictor,
+    Target,
+    fit,
+    run_side_by_side,
+)
 from training.calibration import Calibrator, Raw
 from training.dataset import Dataset
 from training.delivery import DeliveryForecast
@@ -33,10 +41,10 @@ from training.spread import ZoneSpread
 
 Float = NDArray[np.float64]
 FOLDS = 4
-#: The target is chosen on so many folds, by small boosters of at most so many rows.
+#: The target is chosen on so many folds, by small boosters of at most so many rows; of few rows on all, by whole ones.
 PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
 #: Another target than seconds is taken only where it is better by this much.
-WORTH_ANOTHER = 0.995
+WORTH_ANOTHER = 0.997
 GOLDEN_ROWS = 16
 MANIFEST = "forecaster.json"
 
@@ -74,7 +82,8 @@ class DeliveryForecaster:
 
     def _raw(self, seen: Vectors) -> Raw:
         said = {name: predictor.predict(seen.matrix) for name, predictor in self.predictors.items()}
-        raw = Raw.of(*(self.target.arrival_s(name, said[name], seen.base_s) for name in OBJECTIVES))
+        base_s = self.target.base_s(seen)
+        raw = Raw.of(*(self.target.arrival_s(name, said[name], base_s) for name in OBJECTIVES))
         raw = self.situations.apply(raw, self.situations.codes(seen))
         return self.zone_spread.apply(raw, seen.zone_ids)
 
@@ -91,7 +100,11 @@ class DeliveryForecaster:
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[Reason]]:
         """Why some rows are late, dearest cause first."""
         chosen = self.situations.seen(vectors.take(np.asarray(rows, np.int64)))
-        return explain(_Median(self.predictors["median"], self.target, chosen.base_s), chosen, self.reference)
+        return explain(
+            _Median(self.predictors["median"], self.target, self.target.base_s(chosen)),
+            chosen,
+            self.reference,
+        )
 
     def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
         """Feeds that are dead or stale for each row, among those that training had."""
@@ -192,8 +205,8 @@ def train(
 
     Folds are blocks of service days, so that calibration sees errors of days that the boosters did not.
     """
-    settings = settings or BoosterSettings()
     rows = rows.where(np.isfinite(rows.arrival_s))
+    settings = settings or BoosterSettings.of(len(rows))
     situations = Situations.of(rows.vectors)
     told = replace(rows, vectors=situations.seen(rows.vectors))
     rows, natural = with_dropout(told, situations, settings.seed), len(rows)
@@ -241,10 +254,13 @@ def train(
 
 def choose_target(rows: Dataset, fold: NDArray[np.int64], settings: BoosterSettings) -> Target:
     """Seconds, or what errs less by its medians on days that they did not see."""
+    few = len(rows) < FEW_ROWS
     probe = replace(
-        settings, trees=min(settings.trees, PROBED_TREES), most_rows=min(settings.most_rows, PROBED_ROWS)
+        settings,
+        trees=settings.trees if few else min(settings.trees, PROBED_TREES),
+        most_rows=min(settings.most_rows, PROBED_ROWS),
     )
-    folds = range(min(PROBED_FOLDS, fold.max() + 1))
+    folds = range(min(FOLDS if few else PROBED_FOLDS, fold.max() + 1))
     jobs = [partial(_learn, "median", rows, fold != k, target, probe) for target in Target for k in folds]
     texts = iter(run_side_by_side(jobs))
     lost_s = {
@@ -264,14 +280,14 @@ def _learn(
     name: str, rows: Dataset, chosen: NDArray[np.bool_], target: Target, settings: BoosterSettings
 ) -> str:
     """A booster of some rows."""
-    label, weight = target.rows(name, rows.arrival_s[chosen], rows.vectors.base_s[chosen])
+    label, weight = target.rows(name, rows.arrival_s[chosen], target.base_s(rows.vectors)[chosen])
     return fit(name, rows.vectors.matrix[chosen], label, settings, weight)
 
 
 def _held_out_s(name: str, text: str, rows: Dataset, chosen: NDArray[np.bool_], target: Target) -> Float:
     """What a booster says of rows that it has not seen, in seconds."""
     said = Predictor(text).predict(rows.vectors.matrix[chosen])
-    return target.arrival_s(name, said, rows.vectors.base_s[chosen])
+    return target.arrival_s(name, said, target.base_s(rows.vectors)[chosen])
 
 
 @dataclass(frozen=True, slots=True)

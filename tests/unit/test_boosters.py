@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.vectors import FEATURE_NAMES
 from tests.builders import make_dataset, make_vectors
 from training.boosters import BoosterSettings, Predictor, Target, fit
 from training.dataset import Dataset
@@ -50,6 +51,26 @@ def test_seconds_are_learned_where_slips_add_up():
     slip_s = rows.vectors.matrix[:, 20].astype(np.float64) * 600
     added = Dataset(rows.vectors, rows.rows, rows.vectors.base_s + 2000 + slip_s, rows.outcome_known_us)
     assert choose_target(added, day_folds(rows.clusters, 4), SMALL) is Target.SECONDS
+
+
+def test_the_reference_is_started_from_where_habits_say_nothing():
+    rows = make_dataset(2400)
+    draw, matrix = np.random.default_rng(5), rows.vectors.matrix
+    reference_s = draw.uniform(300, 9_000, len(rows))
+    matrix[:, FEATURE_NAMES.index("reference_travel_s")] = reference_s
+    matrix[:, FEATURE_NAMES.index("prior_in_s")] = np.nan
+    rows.vectors.base_s[:] = reference_s + draw.normal(0, 2_000, len(rows)) + 2_000
+    arrival_s = 0.9 * reference_s + 60 * draw.normal(size=len(rows))
+    noisy = Dataset(rows.vectors, rows.rows, arrival_s, rows.outcome_known_us)
+    assert choose_target(noisy, day_folds(rows.clusters, 4), SMALL) is Target.REFERENCE
+    forecaster, _ = train(noisy, name="punctual-eta", version="1", settings=SMALL)
+    assert np.abs(forecaster.forecast(rows.vectors).at((0.5,))[:, 0] - arrival_s).mean() < 150
+
+
+def test_few_rows_are_learned_from_in_small_steps_and_many_in_few_trees():
+    few, many = BoosterSettings.of(5_000), BoosterSettings.of(500_000)
+    assert few.learning_rate < many.learning_rate and few.leaves < many.leaves
+    assert many == BoosterSettings()
 
 
 def test_forecaster_of_shares_is_saved_loaded_and_explained(tmp_path: Path):

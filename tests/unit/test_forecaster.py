@@ -27,7 +27,7 @@ def trained(rows: Dataset, settings: BoosterSettings = SMALL) -> DeliveryForecas
 
 @pytest.fixture(scope="module")
 def rows() -> Dataset:
-    return make_dataset(2400)
+    return make_dataset(3600)
 
 
 @pytest.fixture(scope="module")
