@@ -41,7 +41,7 @@ browser: ## Install Debian's Chromium for the browser tests, where it is missing
 	@command -v chromium chromium-browser google-chrome >/dev/null || { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends chromium fonts-dejavu-core; }
 
 screenshots: try-dashboard ## Make the pictures of the docs, with a headless Chromium
-	$(BIN)/python -m pytest -q -m on_demand tests/browser/test_screenshots.py
+	$(BIN)/python -m pytest -q -m on_demand tests/browser/test_screenshots.py -s
 
 demo: try-dashboard ## The whole chain on a simulated city, by itself (KEEP=1 leaves the service running)
 	$(BIN)/punctual demo $(if $(KEEP),--keep,)

@@ -46,6 +46,7 @@ COMMANDS = (
     models.lade,
     service.serve,
     service.replay,
+    service.link,
     forecasts.explain,
     service.config,
     upkeep.backup,

@@ -141,7 +141,7 @@ def replay_day(
     on_live : from ``LIVE_FROM`` on the day goes on at a pace that people can follow; called when it begins to
     """
     events: list[Event] = timeline(tables, pace.tick)
-    fast = events if on_live is None else events[: _live_from(events, tables)]
+    fast = events if on_live is None else events[: live_from(events, tables)]
     Replay(client, pace, lambda done, at: on_progress(done, len(events), at)).run(fast)
     if on_live is not None and len(fast) < len(events):
         on_live(datetime.fromisoformat(str(events[len(fast)]["received_at"])))
@@ -151,7 +151,7 @@ def replay_day(
     return len(events)
 
 
-def _live_from(events: Sequence[Event], tables: Tables) -> int:
+def live_from(events: Sequence[Event], tables: Tables) -> int:
     """The place of the first event at or after ``LIVE_FROM`` of the service day, local time."""
     zone, day = (tables["routes"][name][0].as_py() for name in ("timezone", "service_date"))
     instant = datetime.combine(date.fromisoformat(str(day)), LIVE_FROM, ZoneInfo(zone)).astimezone(UTC)

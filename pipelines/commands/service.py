@@ -76,6 +76,35 @@ def replay(
     )
 
 
+def link(
+    stop_id: Annotated[str, typer.Argument(help="The stop whose customer gets it.")],
+    hours: Annotated[int, typer.Option(min=1, max=720, help="How long it opens.")] = 48,
+    url: Annotated[str, typer.Option(help="Where customers reach the service.")] = "http://127.0.0.1:3000",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    json: JsonOption = False,
+) -> None:
+    """Make the signed, expiring link of a stop's customer page."""
+    from data_contracts.errors import UnknownIdError
+    from pipelines.terminal import as_json, console
+    from serving.picture_reader import PictureReader
+    from serving.signing import Signer
+    from serving.times import US, to_rfc3339, wall_now_us
+    from serving.track_calls import track_path
+
+    place = Workspace(workspace)
+    picture = PictureReader(place.ops) if place.ops.exists() else None
+    if picture is None or picture.stop(stop_id) is None:
+        what = f"stop {stop_id!r} is not known"
+        raise UnknownIdError(what, where=str(place.root), next_step="see `GET /v1/stops`")
+    picture.close()
+    until_us = wall_now_us() + hours * 3600 * US
+    address = url.rstrip("/") + track_path(Signer(place.signing), stop_id, until_us)
+    if json:
+        print(as_json({"url": address, "expires_at": to_rfc3339(until_us)}))
+    else:
+        console.print(address, soft_wrap=True, highlight=False)
+
+
 def config(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
     """Settings in force for a workspace, defaults included."""
     from dataclasses import asdict

@@ -11,8 +11,11 @@ import pytest
 from test_api import SETTINGS, Client, calling, crown, play, refused
 from test_engine import FakeForecaster, late_day, tick
 from test_picture import placed
+from typer.testing import CliRunner
 
+from data_contracts.errors import UnknownIdError
 from data_contracts.workspace import Workspace
+from pipelines.cli import app
 from serving import wire_rooms
 from serving.api import create_app
 from serving.readings import OpsReader
@@ -123,3 +126,13 @@ def test_a_link_lasts_as_long_as_it_was_asked_to(client: Client) -> None:
 
 def _outbox(workspace: Workspace) -> list[dict[str, Any]]:
     return [orjson.loads(event.body) for _, event in OpsReader(workspace.ops).outbox(0, 10_000)]
+
+
+def test_the_command_makes_a_link_that_opens(client: Client, workspace: Workspace) -> None:
+    command = ["link", "R-1-S4", "--json", "--url", "https://eta.example.com/", "-w", str(workspace.root)]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    page, token = orjson.loads(done.stdout)["url"].split("#")
+    assert page == "https://eta.example.com/track"
+    assert client.get(f"/v1/track/{token}").json()["state"] == "ahead"
+    with pytest.raises(UnknownIdError, match="nobody"):
+        CliRunner().invoke(app, ["link", "nobody", "-w", str(workspace.root)], catch_exceptions=False)

@@ -175,15 +175,26 @@ function evidence(line) {
 }
 
 export function actionName(action) {
-  return tOr(`action.${action.kind ?? action.code}`, String(action.kind ?? action.code));
+  return t(`action.${action.kind}`, { route: action.route_id });
 }
 
+/** What an action is worth, by the forecaster's own count of late deliveries. */
 function gainText(action) {
-  return "";
+  const { late_stops: stops, minutes } = action.gain;
+  const words = action.kind === "resequence" ? "action.gain" : "action.worth";
+  const saved = stops >= 0.95 ? t(words, { n: Math.round(stops) }) : t("action.gain.some");
+  return minutes >= 1 ? `${saved} · ${t("action.gain_min", { n: number(minutes) })}` : saved;
 }
 
+/** How to do it: the new order, the windows to offer, or whom to tell. */
 function actionText(action) {
-  return null;
+  const stops = action.windows
+    ? action.windows.map((offer) => `${offer.stop_id}: ${span(offer.window)}`)
+    : (action.stop_ids ?? []);
+  if (!stops.length) return null;
+  return h("details", {},
+    h("summary", {}, t(`action.how.${action.kind}`, { n: stops.length })),
+    h("ol", { class: "how" }, stops.map((line) => h("li", {}, line))));
 }
 
 function compare(a, b) {
