@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
+import polars as pl
 
 from benchmarks.harness import Benchmark, Work
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors
-from training.boosters import BoosterSettings, Predictor, fit
-from training.calibration import Calibrator, Raw
-from training.forecaster import DeliveryForecaster
+from training.boosters import OBJECTIVES, BoosterSettings, fit, run_side_by_side
+from training.dataset import Dataset
+from training.doors import LEAVES, TREES
+from training.forecaster import FOLDS, DeliveryForecaster, day_folds, train
+from training.gate import compare
 from training.quantiles import QUANTILE_LEVELS
-from training.situations import Situations
 
 SEED = 7
-TRAINING_ROWS = 20_000
-SCORED_ROWS = 20_000
+DAYS = 30
+LEARNED_ROWS = 20_000
+SCORED_ROWS = 100_000
+SINGLE_ROWS = 300
+EXPLAINED_ROWS = 1_000
+#: Rows of the training benchmark; fewer, for a look, by the environment.
+TRAIN_ROWS = int(os.environ.get("PUNCTUAL_BENCH_TRAIN_ROWS", "1000000"))
 
 
 def _vectors(count: int, rng: np.random.Generator) -> Vectors:
@@ -33,28 +44,93 @@ def _arrival_s(vectors: Vectors, rng: np.random.Generator) -> Any:
     return vectors.base_s + 60.0 * slope + rng.gamma(2.0, 60.0, len(vectors))
 
 
+def _dataset(count: int, rng: np.random.Generator) -> Dataset:
+    """Rows of thirty service days, with doors."""
+    vectors = _vectors(count, rng)
+    arrival_s = _arrival_s(vectors, rng)
+    days = np.array([f"2026-03-{day:02d}" for day in range(1, DAYS + 1)])[np.arange(count) * DAYS // count]
+    closed_us = np.rint((arrival_s + rng.gamma(4.0, 30.0, count)) * 1e6).astype(np.int64)
+    columns = {"stop_id": vectors.stop_ids, "as_of_us": vectors.as_of_us, "closed_us": closed_us}
+    rows = pl.DataFrame(columns | {"cluster": days, "service_date": days})
+    return Dataset(vectors, rows, arrival_s, closed_us)
+
+
+@cache
+def _forecaster() -> DeliveryForecaster:
+    """A forecaster of the default size."""
+    return train(_dataset(LEARNED_ROWS, np.random.default_rng(SEED)), name="bench", version="1")[0]
+
+
 def _prepare_score_batch(_: Path) -> tuple[Work, Work]:
-    """Full forecasts, against seven quantile boosters of the same size, one for each level."""
-    rng = np.random.default_rng(SEED)
-    rows = _vectors(TRAINING_ROWS, rng)
-    arrival_s = _arrival_s(rows, rng)
-    residual_s, settings = arrival_s - rows.base_s, BoosterSettings()
-    predictors = {
-        name: Predictor(fit(name, rows.matrix, residual_s, settings))
-        for name in ("low", "median", "high", "mean")
-    }
-    low, median, high, mean = (rows.base_s + p.predict(rows.matrix) for p in predictors.values())
-    calibrator = Calibrator.fit(Raw.of(low, median, high, mean), arrival_s)
-    reference = np.zeros(len(FEATURE_NAMES), np.float32)
-    forecaster = DeliveryForecaster("bench", "1", predictors, calibrator, reference, Situations(), "")
-    scored = _vectors(SCORED_ROWS, rng)
-    seven = [predictors["median"]] * len(QUANTILE_LEVELS)
+    """Full forecasts, arrivals and completions, against a booster of the same size for each of seven levels."""
+    forecaster, scored = _forecaster(), _vectors(SCORED_ROWS, np.random.default_rng(SEED + 1))
+    seven = [forecaster.predictors["median"]] * len(QUANTILE_LEVELS)
 
     def ours() -> Any:
-        return forecaster.forecast(scored).quantiles_s
+        forecast = forecaster.forecast(scored)
+        return forecast.quantiles_s, forecast.completion.quantiles_s
 
     def peer() -> Any:
         return np.sort(np.stack([scored.base_s + p.predict(scored.matrix) for p in seven], axis=1), axis=1)
+
+    return ours, peer
+
+
+def _prepare_score_one(_: Path) -> tuple[Work, Work]:
+    """One stop at a time, against the same seven boosters."""
+    forecaster, scored = _forecaster(), _vectors(SINGLE_ROWS, np.random.default_rng(SEED + 2))
+    singles = [scored.take(np.array([row])) for row in range(SINGLE_ROWS)]
+    seven = [forecaster.predictors["median"]] * len(QUANTILE_LEVELS)
+
+    def ours() -> Any:
+        return [forecaster.forecast(one).window(0.8) for one in singles]
+
+    def peer() -> Any:
+        return [[p.predict(one.matrix) for p in seven] for one in singles]
+
+    return ours, peer
+
+
+def _prepare_score_reasons(_: Path) -> tuple[Work, Work]:
+    """Why stops are late, against TreeSHAP of the same median booster."""
+    forecaster, scored = _forecaster(), _vectors(EXPLAINED_ROWS, np.random.default_rng(SEED + 3))
+    booster = lightgbm.Booster(model_str=forecaster.predictors["median"].text)
+
+    def ours() -> Any:
+        return forecaster.reasons(scored, range(EXPLAINED_ROWS))
+
+    def peer() -> Any:
+        return booster.predict(scored.matrix, pred_contrib=True, num_threads=1)
+
+    return ours, peer
+
+
+def _prepare_train(_: Path) -> tuple[Work, Work]:
+    """Training with calibration and the gate's comparison, against the bare fits that the boosters take.
+
+    The fits: three quantiles on each of four folds, the four boosters that serve, and the doors' on folds and in whole.
+    """
+    rows = _dataset(TRAIN_ROWS, np.random.default_rng(SEED + 4))
+    settings = BoosterSettings()
+    small = replace(settings, trees=TREES, leaves=LEAVES)
+    residual_s, fold = rows.arrival_s - rows.vectors.base_s, day_folds(rows.clusters, FOLDS)
+
+    def ours() -> Any:
+        forecaster, _ = train(rows, name="bench", version="1")
+        ours_s = forecaster.forecast(rows.vectors).quantiles_s
+        return compare(rows.arrival_s, ours_s, ours_s + 1.0, rows.clusters, incumbent="bench")
+
+    def peer() -> Any:
+        kept = [fold != k for k in range(FOLDS)]
+        jobs = [
+            partial(fit, name, rows.vectors.matrix[at], residual_s[at], settings)
+            for at in kept
+            for name in OBJECTIVES
+            if name != "mean"
+        ]
+        jobs += [partial(fit, name, rows.vectors.matrix, residual_s, settings) for name in OBJECTIVES]
+        jobs += [partial(fit, "median", rows.vectors.matrix[at], residual_s[at], small) for at in kept]
+        return run_side_by_side([*jobs, partial(fit, "median", rows.vectors.matrix, residual_s, small)])
 
     return ours, peer
 
@@ -67,5 +143,30 @@ BENCHMARKS = (
         prepare=_prepare_score_batch,
         met=lambda ratio, figures: figures["stops_per_s"] >= 20_000,
         figures=lambda ours, theirs: {"stops_per_s": SCORED_ROWS / ours},
+    ),
+    Benchmark(
+        name="score_one",
+        reach="<= 1 ms",
+        peer="seven boosters of the same size, without their calibration",
+        prepare=_prepare_score_one,
+        met=lambda ratio, figures: figures["ms_per_stop"] <= 1.0,
+        figures=lambda ours, theirs: {"ms_per_stop": 1000.0 * ours / SINGLE_ROWS},
+    ),
+    Benchmark(
+        name="score_reasons",
+        reach=">= 500 stops/s",
+        peer="TreeSHAP of the median booster",
+        prepare=_prepare_score_reasons,
+        met=lambda ratio, figures: figures["stops_per_s"] >= 500,
+        figures=lambda ours, theirs: {"stops_per_s": EXPLAINED_ROWS / ours},
+    ),
+    Benchmark(
+        name="train",
+        reach="<= 1.3x the bare fits, < 5 min on 2 cores for 1M rows",
+        peer="the bare LightGBM fits",
+        prepare=_prepare_train,
+        met=lambda ratio, figures: bool(ratio and ratio <= 1.3 and figures["seconds"] < 300),
+        figures=lambda ours, theirs: {"seconds": ours, "rows": TRAIN_ROWS},
+        runs=1,
     ),
 )

@@ -21,6 +21,8 @@ Int = NDArray[np.int64]
 Float = NDArray[np.float64]
 MINUTE_US = 60_000_000
 MOVING_MPS = 0.7
+#: What a vehicle says of itself that can go no further.
+STOPPED = "stopped"
 STALE_PING_US = 5 * MINUTE_US
 MILLIONTH = 1e-6
 
@@ -35,6 +37,7 @@ FEED_COLUMNS: dict[str, dict[str, type]] = {
         "lat": float,
         "lon": float,
         "speed_mps": float,
+        "status": str,
     },
     "traffic": {
         "zone_id": str,
@@ -104,7 +107,10 @@ class Feeds:
         mean_mmps = _mean(speeds.advance_totals(ids, received_us, speed_mmps), 0.001)
         share = _mean(moves.advance_totals(ids, received_us, moved), 1.0)
         lag_s = (received_us - rows["occurred_at"]) / 1e6
-        return [_versions(VEHICLE_MOTION, ids, (rows["lat"], rows["lon"], lag_s, mean_mmps, share), rows)]
+        says = np.array([status == STOPPED for status in rows["status"].names] + [False], np.float64)
+        stopped = says[rows["status"].codes]
+        values = rows["lat"], rows["lon"], lag_s, mean_mmps, share, stopped
+        return [_versions(VEHICLE_MOTION, ids, values, rows)]
 
     def _traffic(self, rows: Columns) -> list[Versions]:
         rows = self._newest(ZONE_TRAFFIC, "zone_id", "occurred_at", rows)

@@ -266,6 +266,25 @@ def prior_service_s(service_s: Float) -> Float:
     return service_s
 
 
+@feature(unit="stops", low=0, high=10_000)
+def stops_visited(progress__visited: Float) -> Float:
+    """Stops that the route has reached so far."""
+    return np.nan_to_num(progress__visited)
+
+
+@feature(unit="1", low=0, high=20)
+def door_habit(
+    service_by_area__mean: Float,
+    service_by_area__weight: Float,
+    service_by_courier__mean: Float,
+    service_by_courier__weight: Float,
+) -> Float:
+    """How the doors of the area and courier compare with their plan, over weeks."""
+    as_planned = np.ones_like(service_by_area__mean)
+    area = shrunk(service_by_area__mean, service_by_area__weight, as_planned, AREA_SHRINKAGE)
+    return shrunk(service_by_courier__mean, service_by_courier__weight, area, COURIER_SHRINKAGE)
+
+
 @feature(unit="1", low=0, high=2)
 def phase(progress__phase: Float) -> Float:
     """0 before departure, 1 driving, 2 at a stop."""
@@ -396,6 +415,12 @@ def vehicle_moving_share(motion__moving_share: Float) -> Float:
     return motion__moving_share
 
 
+@feature(unit="1", low=0, high=1)
+def vehicle_stopped(motion__stopped: Float) -> Float:
+    """1 where the vehicle says that it can go no further."""
+    return motion__stopped
+
+
 @feature(unit="s", low=-600, high=DAY_S)
 def telemetry_age_s(motion__age_s: Float, motion__lag_s: Float) -> Float:
     """Age of the vehicle's last known position."""
@@ -493,18 +518,9 @@ def parcels_here(parcels: Float) -> Float:
 
 
 @feature(unit="s", low=0, high=DAY_S)
-def door_prior_s(
-    planned_service_s: Float,
-    service_by_area__mean: Float,
-    service_by_area__weight: Float,
-    service_by_courier__mean: Float,
-    service_by_courier__weight: Float,
-) -> Float:
+def door_prior_s(planned_service_s: Float, door_habit: Float) -> Float:
     """Time at the door of the stop itself: its plan at the habit of its area and courier."""
-    planned_s = np.where(planned_service_s > 0, planned_service_s, UNPLANNED_SERVICE_S)
-    as_planned = np.ones_like(planned_s)
-    area = shrunk(service_by_area__mean, service_by_area__weight, as_planned, AREA_SHRINKAGE)
-    return planned_s * shrunk(service_by_courier__mean, service_by_courier__weight, area, COURIER_SHRINKAGE)
+    return np.where(planned_service_s > 0, planned_service_s, UNPLANNED_SERVICE_S) * door_habit
 
 
 #: The feature set, in the order of a vector's columns.
@@ -512,6 +528,8 @@ FEATURES: tuple[Feature, ...] = (
     prior_in_s,
     prior_travel_s,
     prior_service_s,
+    stops_visited,
+    door_habit,
     reference_travel_s,
     plan_in_s,
     plan_against_prior_s,
@@ -563,6 +581,7 @@ FEATURES: tuple[Feature, ...] = (
     origin_east_m,
     vehicle_speed_mps,
     vehicle_moving_share,
+    vehicle_stopped,
     telemetry_age_s,
     origin_jam,
     target_jam,

@@ -16,7 +16,7 @@ RATIO_UNIT = 1e-6
 LARGEST_RATIO = 20.0
 #: A drive or a door that took longer than this over its reference, and so many times as long, is a halt: no street and
 #: no customer explains it.
-HALT_US, HALT_RATIO = 1_500_000_000, 3
+HALT_US, HALT_RATIO = 900_000_000, 3
 LONGEST_US = 86_400_000_000
 #: A drive teaches up to a day, and beyond it up to so many times its reference: line haul takes days.
 LONGEST_DRIVE = 10

@@ -245,6 +245,7 @@ VEHICLE_MOTION = View(
         Field(
             name="moving_share", unit="1", low=0, high=1, meaning="Share of pings in 15 minutes that moved."
         ),
+        Field(name="stopped", unit="1", low=0, high=1, meaning="1 where it says that it can go no further."),
     ),
 )
 ZONE_TRAFFIC = View(

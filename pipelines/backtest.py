@@ -26,6 +26,7 @@ from data_contracts.workspace import Workspace
 from features import feast_repo
 from pipelines.alert_backtest import AlertBacktest, refuse_without_order
 from pipelines.history import build_features, landed_history
+from pipelines.judged_reasons import Truth, judged_reasons
 from pipelines.land import LandReport, land
 from pipelines.sources.frozen import moved_before, opened
 from pipelines.sources.source import History, Loaded, Source
@@ -102,15 +103,15 @@ def backtest(
     weather: Path | None = None,
     folder: Path | None = None,
     settings: BoosterSettings | None = None,
-    oracle: pl.DataFrame | None = None,
+    truth: Truth | None = None,
     per_route: int | None = None,
     say: Say | None = None,
     alerts: bool = False,
 ) -> Backtest:
     """Train on some files and judge on others; ``alerts`` replays them too.
 
-    Without a ``folder`` everything is built in a temporary one and removed again. With an ``oracle`` the test is asked
-    at the instants that oracles are asked at, all of them; else ``per_route`` bounds at how many a route is looked at.
+    Without a ``folder`` everything is built in a temporary one and removed again. ``per_route`` bounds at how many
+    instants a route is looked at, but for a test whose ``truth`` is told: that is asked at all of its oracle's.
     """
     tell = say or (lambda _: None)
     if alerts:
@@ -125,7 +126,7 @@ def backtest(
         settings=settings,
         say=say,
         per_route=per_route,
-        oracle=oracle,
+        truth=truth,
         alerts=alerts,
     )
 
@@ -140,7 +141,7 @@ def judge(
     say: Say | None = None,
     per_route: int | None = None,
     keep: Callable[[Dataset], NDArray[np.bool_]] | None = None,
-    oracle: pl.DataFrame | None = None,
+    truth: Truth | None = None,
     alerts: bool = False,
 ) -> Backtest:
     """Train on some tables and judge on others.
@@ -159,12 +160,12 @@ def judge(
                 say=say,
                 per_route=per_route,
                 keep=keep,
-                oracle=oracle,
+                truth=truth,
                 alerts=alerts,
             )
     tell = say or (lambda _: None)
     _refuse_overlap(past.tables, test.tables)
-    chain = _Chain(source, folder, tell, per_route, oracle is not None)
+    chain = _Chain(source, folder, tell, per_route, truth is not None)
     parts = _live(chain, past, test) if source.history is History.LIVE else _frozen(chain, past, test)
     if keep is not None:
         parts = _kept(parts, keep)
@@ -173,6 +174,7 @@ def judge(
     excluded = test.excluded + Counter({f"train_{reason}": n for reason, n in past.excluded.items()})
     excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
     excluded += _quarantined(chain.landed)
+    oracle = None if truth is None else truth.oracle
     figures = evaluate(source.name, forecaster, parts, excluded, tell, oracle)
     if alerts:
         past_history, test_history = chain.histories()
@@ -185,6 +187,8 @@ def judge(
             say=tell,
         )
         figures["alerts"] = replayed.figures(forecaster)
+    if truth is not None:
+        figures["reasons"] = judged_reasons(truth, test.tables, parts.test, forecaster)
     return Backtest(
         figures=figures,
         rows=parts,

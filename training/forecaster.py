@@ -35,7 +35,7 @@ from training.delivery import DeliveryForecast
 from training.doors import DOOR, Doors, fit_doors
 from training.online import OnlineCalibrator
 from training.quantiles import GRID
-from training.reasons import Reason, explain
+from training.reasons import Reason, Usual, explain
 from training.situations import Situations, with_dropout
 from training.spread import ZoneSpread
 
@@ -43,6 +43,8 @@ Float = NDArray[np.float64]
 FOLDS = 4
 #: The target is chosen on so many folds, by small boosters of at most so many rows; of few rows on all, by whole ones.
 PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
+#: What small boosters are, where large ones are not worth their size.
+SMALL_TREES, SMALL_LEAVES, SMALL_RATE = 60, 15, 0.08
 #: Another target than seconds is taken only where it is better by this much.
 WORTH_ANOTHER = 0.997
 GOLDEN_ROWS = 16
@@ -64,7 +66,7 @@ class DeliveryForecaster:
     version: str
     predictors: dict[str, Predictor]
     calibrator: Calibrator
-    reference: NDArray[np.float32]
+    usual: Usual
     situations: Situations
     feature_set_hash: str
     target: Target = Target.SECONDS
@@ -103,7 +105,7 @@ class DeliveryForecaster:
         return explain(
             _Median(self.predictors["median"], self.target, self.target.base_s(chosen)),
             chosen,
-            self.reference,
+            self.usual,
         )
 
     def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
@@ -133,7 +135,7 @@ class DeliveryForecaster:
             "shapes": self.calibrator.shapes.tolist(),
             "zone_spread": self.zone_spread.factors,
             "doors": self.doors.to_json() if self.doors else None,
-            "reference": _numbers(self.reference),
+            "usual": {"middle": _numbers(self.usual.middle), "spare_min": self.usual.spare_min},
             "golden": {
                 "matrix": [_numbers(row) for row in some.matrix],
                 "base_s": some.base_s.tolist(),
@@ -174,7 +176,7 @@ class DeliveryForecaster:
                 folder.name,
                 predictors,
                 Calibrator(np.array(manifest["shapes"])),
-                _floats(manifest["reference"]),
+                Usual(_floats(manifest["usual"]["middle"]), manifest["usual"]["spare_min"]),
                 Situations.load(**manifest["situations"]),
                 manifest["feature_set_hash"],
                 Target(manifest["target"]),
@@ -217,6 +219,7 @@ def train(
         )
     fold = day_folds(rows.clusters, FOLDS)
     target = choose_target(rows, fold, settings)
+    settings = choose_size(rows, fold, target, settings)
     spread = [name for name in OBJECTIVES if name != "mean"]
     jobs = [
         partial(_learn, booster, rows, fold != k, target, settings)
@@ -242,7 +245,7 @@ def train(
         version,
         predictors,
         Calibrator.fit(out_of_fold, told.arrival_s),
-        _reference(told.vectors.matrix),
+        Usual.of(told.vectors.matrix),
         situations,
         feature_set_hash(),
         target,
@@ -261,19 +264,59 @@ def choose_target(rows: Dataset, fold: NDArray[np.int64], settings: BoosterSetti
         most_rows=min(settings.most_rows, PROBED_ROWS),
     )
     folds = range(min(FOLDS if few else PROBED_FOLDS, fold.max() + 1))
-    jobs = [partial(_learn, "median", rows, fold != k, target, probe) for target in Target for k in folds]
-    texts = iter(run_side_by_side(jobs))
-    lost_s = {
-        target: sum(
-            np.abs(
-                _held_out_s("median", next(texts), rows, fold == k, target) - rows.arrival_s[fold == k]
-            ).sum()
-            for k in folds
-        )
-        for target in Target
-    }
+    lost_s = dict(
+        zip(Target, _lost_s(rows, fold, [(target, probe) for target in Target], folds), strict=True)
+    )
     best = min(lost_s, key=lambda target: lost_s[target])
     return best if lost_s[best] < WORTH_ANOTHER * lost_s[Target.SECONDS] else Target.SECONDS
+
+
+def choose_size(
+    rows: Dataset, fold: NDArray[np.int64], target: Target, settings: BoosterSettings
+) -> BoosterSettings:
+    """The settings as they are, or few small trees of few rows where their medians err no more.
+
+    Rows of one route and day err together. A fleet of some dozen routes and weeks has many rows and few such days, and
+    large boosters learn its days by heart.
+    """
+    small = replace(
+        settings,
+        trees=min(settings.trees, SMALL_TREES),
+        leaves=min(settings.leaves, SMALL_LEAVES),
+        learning_rate=max(settings.learning_rate, SMALL_RATE),
+        most_rows=min(settings.most_rows, PROBED_ROWS),
+    )
+    if small == settings:
+        return settings
+    folds = range(min(PROBED_FOLDS, fold.max() + 1))
+    as_is_s, small_s = _lost_s(rows, fold, [(target, settings), (target, small)], folds)
+    return small if small_s <= as_is_s else settings
+
+
+def _lost_s(
+    rows: Dataset,
+    fold: NDArray[np.int64],
+    probes: Sequence[tuple[Target, BoosterSettings]],
+    folds: Sequence[int],
+) -> list[float]:
+    """Sum of errors of each probe's medians on days that they did not see."""
+    jobs = [
+        partial(_learn, "median", rows, fold != k, target, settings)
+        for target, settings in probes
+        for k in folds
+    ]
+    texts = iter(run_side_by_side(jobs))
+    return [
+        sum(
+            float(
+                np.abs(
+                    _held_out_s("median", next(texts), rows, fold == k, target) - rows.arrival_s[fold == k]
+                ).sum()
+            )
+            for k in folds
+        )
+        for target, _ in probes
+    ]
 
 
 def _learn(
@@ -331,14 +374,6 @@ def _predictor(folder: Path, name: str, digests: dict[str, str]) -> Predictor:
             f"{name}.txt is not what was saved", where=str(folder), next_step="export it again or roll back"
         )
     return Predictor(text)
-
-
-def _reference(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median of each feature; NaN where training never saw it."""
-    known = np.isfinite(matrix).any(axis=0)
-    reference = np.full(matrix.shape[1], np.nan, np.float32)
-    reference[known] = np.nanmedian(matrix[:, known], axis=0)
-    return reference
 
 
 def _numbers(values: NDArray[np.floating[Any]]) -> list[float | None]:

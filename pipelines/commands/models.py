@@ -129,7 +129,7 @@ def backtest(
 ) -> None:
     """Train on some files, judge on others, by the evaluation contract."""
     from pipelines.backtest import backtest as run
-    from pipelines.sources.canonical import oracle_table
+    from pipelines.judged_reasons import Truth
     from pipelines.sources.registry import source as adapter
     from pipelines.terminal import console, steps, write_json
     from training.report import write_report
@@ -141,7 +141,7 @@ def backtest(
             test,
             weather=weather,
             folder=folder,
-            oracle=None if truth is None else oracle_table(truth),
+            truth=None if truth is None else Truth.read(truth),
             per_route=per_route,
             say=tell,
             alerts=alerts,
@@ -154,6 +154,11 @@ def backtest(
         )
     if alerts:
         console.print(alerts_table(done.figures["alerts"]))
+    if reasons := done.figures.get("reasons"):
+        console.print(
+            f"reasons of {reasons['n']:,} disrupted stops: {reasons['right']:.1%} right, "
+            f"the most frequent cause alone {reasons['majority_class']:.1%}"
+        )
     if json:
         write_json(json, done.figures)
         console.print(f"every figure: {json}")

@@ -22,7 +22,6 @@ from pipelines.sources.source import History, Loaded, files
 from training.instants import Instants
 
 MAPPING = "mapping.toml"
-ORACLE = "oracle"
 
 
 class Canonical:
@@ -103,21 +102,6 @@ def _event_ids(table: Table, frame: pl.DataFrame) -> pl.Series:
     times = [name for name in names if isinstance(frame.schema[name], pl.Datetime)]
     rows = frame.select(names).with_columns(pl.col(times).dt.to_string("iso:strict"))
     return pl.Series("event_id", [deterministic_event_id(table, row) for row in rows.iter_rows()], pl.String)
-
-
-def oracle_table(folder: Path) -> pl.DataFrame:
-    """What an oracle said of each stop at its instants: the days of ``folder/oracle``.
-
-    Raises
-    ------
-    SourceError
-        when the folder holds no oracle
-    """
-    found = sorted((folder / ORACLE).glob("*.parquet"))
-    if not found:
-        what, next_step = f"holds no {ORACLE}/*.parquet", "write it with `punctual simulate --truth`"
-        raise SourceError(what, where=str(folder), next_step=next_step)
-    return pl.concat([pl.read_parquet(file) for file in found])
 
 
 def _files_of(table: Table, path: Path) -> list[Path]:

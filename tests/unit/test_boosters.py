@@ -12,7 +12,15 @@ from features.vectors import FEATURE_NAMES
 from tests.builders import make_dataset, make_vectors
 from training.boosters import BoosterSettings, Predictor, Target, fit
 from training.dataset import Dataset
-from training.forecaster import MANIFEST, DeliveryForecaster, ModelError, choose_target, day_folds, train
+from training.forecaster import (
+    MANIFEST,
+    DeliveryForecaster,
+    ModelError,
+    choose_size,
+    choose_target,
+    day_folds,
+    train,
+)
 
 SMALL = BoosterSettings(trees=40, leaves=7, learning_rate=0.15, min_rows_in_leaf=20)
 
@@ -71,6 +79,25 @@ def test_few_rows_are_learned_from_in_small_steps_and_many_in_few_trees():
     few, many = BoosterSettings.of(5_000), BoosterSettings.of(500_000)
     assert few.learning_rate < many.learning_rate and few.leaves < many.leaves
     assert many == BoosterSettings()
+
+
+def test_small_boosters_are_taken_where_days_are_few_and_large_ones_learn_them_by_heart():
+    rows = make_dataset(4000, days=8)
+    day = np.unique(rows.days, return_inverse=True)[1]
+    rows.vectors.matrix[:, 12] = day
+    bad_s = rows.vectors.base_s + 900 * np.random.default_rng(2).normal(size=8)[day] + 2000
+    by_heart = Dataset(rows.vectors, rows.rows, bad_s, rows.outcome_known_us)
+    large = BoosterSettings(trees=150, min_rows_in_leaf=20)
+    fold = day_folds(rows.clusters, 4)
+    assert choose_size(by_heart, fold, Target.SECONDS, large).trees == 60
+
+
+def test_large_boosters_are_kept_where_they_err_less():
+    rows = make_dataset(8000, days=16)
+    wave_s = 600 * np.sin(4 * rows.vectors.matrix[:, 20].astype(np.float64))
+    fine = Dataset(rows.vectors, rows.rows, rows.vectors.base_s + 2000 + wave_s, rows.outcome_known_us)
+    large = BoosterSettings(trees=150, min_rows_in_leaf=20)
+    assert choose_size(fine, day_folds(rows.clusters, 4), Target.SECONDS, large) is large
 
 
 def test_forecaster_of_shares_is_saved_loaded_and_explained(tmp_path: Path):
