@@ -57,7 +57,7 @@ class AdvicePolicy:
     least_gain: float = 0.5
     most_routes: int = 2
     most_actions: int = 3
-    most_stops: int = 50
+    most_stops: int = 30
 
 
 @dataclass(slots=True, kw_only=True)

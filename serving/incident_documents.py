@@ -10,12 +10,14 @@ from serving.times import to_rfc3339, to_rfc3339_or_none
 
 #: Stops that the API names of one incident.
 MOST_STOPS = 1_000
+#: Steps of its life that the API names.
+MOST_STEPS = 1_000
 
 
 def incident_document(
-    incident: Incident, policy: AlertPolicy, most_stops: int = MOST_STOPS
+    incident: Incident, policy: AlertPolicy, most_stops: int = MOST_STOPS, most_steps: int = MOST_STEPS
 ) -> dict[str, Any]:
-    """Everything that people may know of an incident, with its affected stops as far as there is room."""
+    """Everything that people may know of an incident: its stops as far as there is room, its last steps."""
     stop_ids = sorted(incident.stop_ids)
     return {
         "incident_id": incident.incident_id,
@@ -40,7 +42,7 @@ def incident_document(
             "zone_ids": sorted(incident.zone_ids)[:most_stops],
         },
         "actions": list(incident.actions),
-        "transitions": [_transition(each) for each in incident.transitions],
+        "transitions": [_transition(each) for each in incident.transitions[-most_steps:]],
     }
 
 

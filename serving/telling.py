@@ -26,8 +26,8 @@ EVENT_OF = {
     Action.UPDATE: EventType.DELAY_UPDATED,
     Action.RESOLVE: EventType.DELAY_RESOLVED,
 }
-#: Stops that an event about an incident names; the API gives all of them.
-STOPS_IN_EVENT = 100
+#: Stops and steps that an event about an incident names, since events are short; the API gives all of them.
+STOPS_IN_EVENT, STEPS_IN_EVENT = 60, 5
 
 
 class Telling:
@@ -118,7 +118,7 @@ def tell_incident(
     if incident.told_us is None:
         return
     event_type = EventType.DISRUPTION_CLOSED if incident.is_over else news
-    data = incident_document(incident, policy, most_stops=STOPS_IN_EVENT)
+    data = incident_document(incident, policy, STOPS_IN_EVENT, STEPS_IN_EVENT)
     batch.outbox.append(
         outbox_event(event_type, incident.subject_id, at_us, data, about=incident.incident_id)
     )

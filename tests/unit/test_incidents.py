@@ -360,3 +360,23 @@ def test_an_incident_that_was_over_before_it_was_told_is_never_told() -> None:
     desk.left(next(iter(incident.open_alerts)), US, batch)
     assert list(desk.tick(2 * US, batch)) == []
     assert batch.incidents[incident.incident_id].untold is Untold.OVER
+
+
+def test_an_event_about_a_large_incident_stays_under_20_kb() -> None:
+    many = [f"S-20260119-04-{number:03}" for number in range(1500)]
+    windows = [{"stop_id": stop_id, "window": {"start": "x" * 24, "end": "x" * 24}} for stop_id in many[:30]]
+    actions = [{"kind": "resequence", "route_id": "R-20260119-04", "stop_ids": many[:150]}] * 2
+    incident = replace(
+        an_incident(),
+        stop_ids=frozenset(many),
+        route_ids=frozenset(many[:300]),
+        zone_ids=frozenset(many[:300]),
+        actions=(*actions, {"kind": "offer_window", "windows": windows}),
+        told_us=1,
+    )
+    for number in range(40):
+        incident = incident.take(Step.SNOOZE, number + 1, "maria", "y" * 500, 10**9)  # type: ignore[assignment]
+    batch = Batch()
+    tell_incident(incident, AlertPolicy(), 99, batch)
+    assert len(batch.outbox[0].body) < 20_000
+    assert orjson.loads(batch.outbox[0].body)["data"]["affected"]["stops"] == 1500
