@@ -72,6 +72,11 @@ class Zones:
         return here is not None and any(there and distance_m(here, there) <= reach_m for there in found)
 
 
+def in_order(incidents: Iterable[Incident]) -> list[Incident]:
+    """The oldest first: an order that a restart does not change."""
+    return sorted(incidents, key=lambda each: (each.opened_us, each.incident_id))
+
+
 def home_of(
     rule: Rule,
     subject_id: str,
@@ -91,8 +96,8 @@ def home_of(
         return (cause, Kind.DEPOT, str(place.depot_id)) if at_depot else (cause, Kind.ROUTE, subject_id)
     if cause is Cause.BREAKDOWN:
         return cause, Kind.ROUTE, subject_id
-    for key, incident in open_incidents.items():
-        if key[0] is cause and zones.are_near(subject_id, incident.zone_ids, reach_m):
+    for incident in in_order(open_incidents.values()):
+        if incident.cause is cause and zones.are_near(subject_id, incident.zone_ids, reach_m):
             return cause, Kind.ZONE, incident.subject_id
     return cause, Kind.ZONE, subject_id
 
@@ -106,9 +111,9 @@ def _explained(place: Place, open_incidents: Mapping[Key, Incident]) -> tuple[Ca
         return Cause.SORT_DELAY, Kind.DEPOT, depot_id
     if (Cause.STORM, area_id) in open_incidents:
         return Cause.STORM, Kind.AREA, area_id
-    for (cause, subject_id), incident in open_incidents.items():
-        if cause is Cause.SLOW_ZONE and not incident.zone_ids.isdisjoint(place.zone_ids):
-            return cause, Kind.ZONE, subject_id
+    for incident in in_order(open_incidents.values()):
+        if incident.cause is Cause.SLOW_ZONE and not incident.zone_ids.isdisjoint(place.zone_ids):
+            return incident.cause, Kind.ZONE, incident.subject_id
     return Cause.ROUTE_BEHIND, Kind.ROUTE, route_id
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from serving.alerts import Rule
 from serving.batch import Batch
-from serving.grouping import IncidentPolicy, Key, Place, Scene, Zones, home_of, why_untold
+from serving.grouping import IncidentPolicy, Key, Place, Scene, Zones, home_of, in_order, why_untold
 from serving.incidents import ENGINE, Cause, Incident, Refused, State, Step, Untold, Why, opened
 from serving.times import US
 
@@ -43,7 +43,7 @@ class IncidentDesk:
 
     def restore(self, incidents: Iterable[Incident]) -> None:
         """Take up what was committed: every open incident, and resolved ones that still mute or count."""
-        for incident in sorted(incidents, key=lambda each: (each.opened_us, each.incident_id)):
+        for incident in in_order(incidents):
             if incident.told_us is not None:
                 self._note_told(incident, incident.told_us)
             if incident.is_over:
@@ -70,7 +70,7 @@ class IncidentDesk:
     def merge(self, into: Incident, at_us: int, batch: Batch) -> tuple[Incident, list[Incident]]:
         """Take over the late routes that a new cause explains; give them too, resolved."""
         merged = []
-        for incident in list(self.open.values()):
+        for incident in in_order(self.open.values()):
             if not _explains(into, incident):
                 continue
             into = replace(
@@ -129,7 +129,7 @@ class IncidentDesk:
     def tick(self, at_us: int, batch: Batch) -> Iterator[Incident]:
         """Wake, resolve and tell what is due; give every incident that people are told of now."""
         self.muted = {key: until_us for key, until_us in self.muted.items() if until_us > at_us}
-        for incident in list(self.open.values()):
+        for incident in in_order(self.open.values()):
             if incident.state is State.SNOOZED and at_us >= (incident.snoozed_until_us or 0):
                 incident = self._take(incident, Step.WAKE, at_us, Why.SNOOZE_OVER, batch)
             quiet_us = incident.quiet_since_us
