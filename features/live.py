@@ -23,10 +23,10 @@ from features.means import Means
 from features.messages import Message, message
 from features.newest import Newest
 from features.observations import Observation
-from features.online import NOT_KNOWN_US, OnlineRows, Status, Versions
+from features.online import OnlineRows, Versions, placed
 from features.progress import ProgressLog
 from features.route_book import RouteBook
-from features.views import VIEWS, View, microseconds
+from features.views import VIEWS, View
 
 Int = NDArray[np.int64]
 
@@ -141,20 +141,11 @@ class LiveFeatures:
 
     def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
         """What is known of some entities at an instant; the same answer as the online store's."""
-        ttl_us = microseconds(view.ttl)
-        rows = self.latest[view.name]
-        values = np.full((len(ids), len(view.fields)), np.nan, np.float32)
-        known_us = np.full(len(ids), NOT_KNOWN_US, np.int64)
-        status = np.full(len(ids), Status.MISSING, np.int8)
-        for i, key in enumerate(ids):
-            found = rows.get(key)
-            if found is not None:
-                kept, row = found
-                since_us = as_of_us - int(kept.known_us[row])
-                status[i] = _status(since_us, ttl_us)
-                if status[i] == Status.PRESENT:
-                    values[i], known_us[i] = kept.values[row], kept.known_us[row]
-        return OnlineRows(values=values, known_us=known_us, status=status)
+        latest = self.latest[view.name].newest()
+        found = [(at, latest[key]) for at, key in enumerate(ids) if key in latest]
+        known_us = np.array([kept.known_us[row] for _, (kept, row) in found], np.int64)
+        values = np.array([kept.values[row] for _, (kept, row) in found], np.float32)
+        return placed(view, len(ids), np.array([at for at, _ in found], np.intp), known_us, values, as_of_us)
 
     def _rings(self, name: str) -> tuple[RollingSums, ...]:
         if name in self._means.sums:
@@ -190,9 +181,3 @@ class LiveFeatures:
                     ring.restore(key, Bucketed(kept[0], tuple(kept[1]), tuple(kept[2])))
             if happened is not None:
                 self._feeds.happened[name][key] = happened
-
-
-def _status(since_us: int, ttl_us: int) -> Status:
-    if since_us < 0:
-        return Status.FUTURE
-    return Status.EXPIRED if since_us > ttl_us else Status.PRESENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -32,6 +32,10 @@ class Newest(Generic[Batch]):
 
     def get(self, name: str | None) -> tuple[Batch, int] | None:
         return self._known().get(name) if name is not None else None
+
+    def newest(self) -> Mapping[str | None, tuple[Batch, int]]:
+        """Batch and place of the newest row of every name; only to be looked at."""
+        return self._known()  # type: ignore[return-value]
 
     def items(self) -> Iterator[tuple[str, tuple[Batch, int]]]:
         return iter(self._known().items())

@@ -72,6 +72,9 @@ class Status(IntEnum):
     FUTURE = 3
 
 
+_PRESENT, _MISSING = int(Status.PRESENT), int(Status.MISSING)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineRows:
     """What was known of some entities at an instant, in the order in which they were asked for.
@@ -208,20 +211,32 @@ def rows_as_of(
     view: View, n: int, at: npt.NDArray[np.intp], stored: npt.NDArray[np.void], as_of_us: int
 ) -> OnlineRows:
     """Place stored versions at their positions and blank those that cannot be used at ``as_of_us``."""
+    return placed(view, n, at, stored["event_ts_us"], stored["values"], as_of_us)
+
+
+def placed(
+    view: View,
+    n: int,
+    at: npt.NDArray[np.intp],
+    event_ts_us: npt.NDArray[np.int64],
+    found: npt.NDArray[np.float32],
+    as_of_us: int,
+) -> OnlineRows:
+    """Rows of n entities, of which those ``at`` some positions have a version."""
     values = np.full((n, len(view.fields)), np.nan, np.float32)
     known_us = np.full(n, NOT_KNOWN_US, np.int64)
-    status = np.full(n, Status.MISSING, np.int8)
+    status = np.full(n, _MISSING, np.int8)
     if not len(at):
         return OnlineRows(values=values, known_us=known_us, status=status)
-    age_us = as_of_us - stored["event_ts_us"]
+    age_us = as_of_us - event_ts_us
     expired, future = age_us > microseconds(view.ttl), age_us < 0
     usable = ~(expired | future)
     if usable.all():
-        values[at], known_us[at], status[at] = stored["values"], stored["event_ts_us"], Status.PRESENT
+        values[at], known_us[at], status[at] = found, event_ts_us, _PRESENT
         return OnlineRows(values=values, known_us=known_us, status=status)
     status[at] = np.select([expired, future], [Status.EXPIRED, Status.FUTURE], Status.PRESENT)
-    values[at[usable]] = stored["values"][usable]
-    known_us[at[usable]] = stored["event_ts_us"][usable]
+    values[at[usable]] = found[usable]
+    known_us[at[usable]] = event_ts_us[usable]
     return OnlineRows(values=values, known_us=known_us, status=status)
 
 

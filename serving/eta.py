@@ -25,6 +25,8 @@ from serving.served import ServedLog
 from serving.times import to_rfc3339
 
 Document = dict[str, Any]
+#: Routes that a worker keeps between requests; those read longest ago make room.
+MOST_ROUTES = 5_000
 
 
 class Serving(Protocol):
@@ -69,20 +71,24 @@ class LiveEta:
         as_of_us: int,
         with_reasons: bool,
     ) -> list[Document]:
-        """Forecasts of a route that the caller brings along."""
-        model, book = self._model(), RouteBook()
-        rows = [
-            ("routes", route),
-            *(("stops", row) for row in stops),
-            *(("stop_events", row) for row in events),
+        """Forecasts of a route that the caller brings along; a stop that is wrong is told so in its place."""
+        model, book, refused = self._model(), RouteBook(), dict[int, Document]()
+        _bring(book, "routes", route, 0, str(route.get("route_id")), as_of_us)
+        for place, row in enumerate(stops):
+            try:
+                _bring(book, "stops", row, place, str(route["route_id"]), as_of_us)
+            except ProblemError as error:
+                stop_id = row.get("stop_id")
+                name = stop_id if isinstance(stop_id, str) else ""
+                refused[place] = {"stop_id": name, "error": error.document()}
+        for place, row in enumerate(events):
+            _bring(book, "stop_events", row, place, str(route["route_id"]), as_of_us)
+        asked = [str(row["stop_id"]) for place, row in enumerate(stops) if place not in refused]
+        forecasts = self._forecasts(model, book, asked, as_of_us, with_reasons)
+        return [
+            refused.get(place) or forecasts.get(row["stop_id"]) or _ended(row["stop_id"])
+            for place, row in enumerate(stops)
         ]
-        for place, (table, row) in enumerate(rows):
-            touched, _ = book.apply(_inline_record(table, row, place, as_of_us))
-            if touched != (route["route_id"],):
-                raise unprocessable(f"{table} row {place}: is not of this route, or comes twice")
-        stop_ids = [str(row["stop_id"]) for row in stops]
-        forecasts = self._forecasts(model, book, stop_ids, as_of_us, with_reasons)
-        return [forecasts.get(stop_id) or _ended(stop_id) for stop_id in stop_ids]
 
     def remaining(self, route_id: str) -> list[str]:
         """Stops that a known route still has to reach, in order."""
@@ -112,7 +118,11 @@ class LiveEta:
         changed = [route_id for route_id, seq in heads.items() if self._seqs.get(route_id) != seq]
         for route_id, seq, body in self._ops.route_bodies(changed) if changed else ():
             self._book.load(route_id, body)
+            self._seqs.pop(route_id, None)
             self._seqs[route_id] = seq
+        for route_id in list(self._seqs)[: max(0, len(self._seqs) - max(MOST_ROUTES, len(route_ids)))]:
+            del self._seqs[route_id]
+            self._book.forget(route_id)
 
     def _is_ahead(self, stop_id: str) -> bool:
         known = self._book.stop(stop_id) is not None
@@ -176,6 +186,15 @@ def _ended(stop_id: str, arrived_us: int | None = None) -> Document:
     when = "" if arrived_us is None else f" at {to_rfc3339(arrived_us)}"
     detail = f"stop {stop_id!r} was already reached or given up{when}; nothing is left to forecast"
     return {"stop_id": stop_id, "error": problem(HTTPStatus.CONFLICT, "stop-ended", detail)}
+
+
+def _bring(
+    book: RouteBook, table: str, row: Mapping[str, Any], place: int, route_id: str, as_of_us: int
+) -> None:
+    """Take a row up that the caller brought along."""
+    touched, _ = book.apply(_inline_record(table, row, place, as_of_us))
+    if touched != (route_id,):
+        raise unprocessable(f"{table} row {place}: is not of this route, or comes twice")
 
 
 def _inline_record(table: str, row: Mapping[str, Any], place: int, as_of_us: int) -> Record:

@@ -130,7 +130,8 @@ class Lessons:
         """Stops with stakes that were reached: (when that was known, route), stop, arrival."""
         for route_id in sorted(route_ids):
             route = book.route(route_id)
-            for stop_id in route.stops if route else ():
+            done = dict.fromkeys((*route.progress.visited, *route.progress.closed)) if route else {}
+            for stop_id in done:
                 if stop_id not in self._waiting:
                     continue
                 arrived_us, closed = book.arrived(stop_id), book.closed(stop_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ def from_us(at_us: int, zone: tzinfo = UTC) -> datetime:
     return (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone)
 
 
+@lru_cache(maxsize=65_536)
 def to_rfc3339(at_us: int) -> str:
     """``2026-03-02T08:15:00Z``, with the fraction only where there is one."""
     at = _EPOCH + timedelta(microseconds=at_us)

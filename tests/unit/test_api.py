@@ -264,11 +264,38 @@ def test_inline_events_move_the_route_on(client: Client, workspace: Workspace) -
     ]
 
 
-def test_an_inline_stop_of_another_route_is_refused(client: Client, workspace: Workspace) -> None:
+def test_an_inline_stop_that_is_wrong_is_told_so_in_its_place(client: Client, workspace: Workspace) -> None:
     play(workspace, MODEL, tick(0))
     asked = inline()
-    asked["stops"][1]["route_id"] = "other"
-    assert "stops row 2" in refused(client.post("/v1/eta", json=asked), 422, "invalid-request")
+    wrong = [{"route_id": "other"}, {"sequence": -1}, {"zone_id": None}, {"stop_id": 7}]
+    asked["stops"][1:1] = [asked["stops"][1] | {"stop_id": "wrong"} | each for each in wrong]
+    asked["stops"].append(asked["stops"][0])
+    answer = client.post("/v1/eta", json=asked)
+    wire.EtaAnswer.model_validate(answer.json())
+    rows = answer.json()["forecasts"]
+    assert ["eta" in row for row in rows] == [True, False, False, False, False, True, False]
+    assert {row["error"]["status"] for row in rows if "error" in row} == {422}
+    assert "stops row 1: is not of this route" in rows[1]["error"]["detail"]
+    assert [row["stop_id"] for row in rows] == ["new-S1", "wrong", "wrong", "wrong", "", "new-S2", "new-S1"]
+
+
+def test_an_inline_event_of_another_route_is_refused(client: Client, workspace: Workspace) -> None:
+    play(workspace, MODEL, tick(0))
+    stray = {"route_id": "other", "stop_id": "new-S1", "kind": "arrived"}
+    answer = client.post("/v1/eta", json=inline() | {"events": [stray]})
+    assert "stop_events row 0" in refused(answer, 422, "invalid-request")
+
+
+def test_a_worker_keeps_a_bounded_number_of_routes(
+    client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.eta.MOST_ROUTES", 2)
+    play(workspace, MODEL, *(event for n in range(4) for event in route_events(f"R-{n}", stops=2)), tick(0))
+    together = {"stop_ids": [f"R-{n}-S1" for n in range(4)]}
+    for asked in ({"stop_ids": ["R-0-S1"]}, together, {"stop_ids": ["R-3-S2"]}, together):
+        rows = client.post("/v1/eta", json=asked).json()["forecasts"]
+        assert all("eta" in row for row in rows)
+    assert len(client.app.state.runtime.eta._seqs) <= 4
 
 
 @pytest.mark.parametrize(
