@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -142,6 +143,23 @@ def _ingest(runtime: Runtime, body: bytes, content_type: str) -> list[dict[str, 
 _EVENT = {"oneOf": [schema_of(model) for model in WIRE_EVENTS.values()]}
 _EVENTS = {"anyOf": [_EVENT, {"type": "array", "items": _EVENT, "minItems": 1}]}
 _LINES = {"type": "string", "description": "One event a line."}
+_ARRIVED = {
+    "type": "stop_events",
+    "event_id": "scan-88123",
+    "occurred_at": "2026-03-02T11:59:58Z",
+    "route_id": "R-3",
+    "stop_id": "S-17",
+    "kind": "arrived",
+}
+_PING = {
+    "type": "pings",
+    "event_id": "ping-4711",
+    "occurred_at": "2026-03-02T11:59:55Z",
+    "vehicle_id": "V-3",
+    "lat": 50.8466,
+    "lon": 4.3528,
+}
+_TWO_LINES = "\n".join(orjson.dumps(each).decode() for each in (_ARRIVED, _PING))
 WRITE_CALLS = (
     Endpoint(
         method="POST",
@@ -150,7 +168,10 @@ WRITE_CALLS = (
         handle=post_events,
         name="ingest",
         summary="Append events to the log",
-        body=Body(content={"application/json": _EVENTS, "application/x-ndjson": _LINES}),
+        body=Body(
+            content={"application/json": _EVENTS, "application/x-ndjson": _LINES},
+            examples={"application/json": _ARRIVED, "application/x-ndjson": _TWO_LINES},
+        ),
         status=202,
         meaning="On disk; a verdict for each row.",
         answer=wire.IngestAnswer,

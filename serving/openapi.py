@@ -15,6 +15,7 @@ from starlette.routing import Route
 from data_contracts import __version__
 from serving import wire
 from serving.endpoint import REF, Endpoint
+from serving.examples import example_of
 from serving.responses import JSON
 
 KEY_SCHEME = {
@@ -27,8 +28,11 @@ KEY_SCHEME = {
 def openapi_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, dict[str, Any]] = {}
+    schemas = _schemas(endpoints)
     for endpoint in endpoints:
-        paths.setdefault(endpoint.described_path, {})[endpoint.method.lower()] = endpoint.operation()
+        operation = endpoint.operation()
+        _show(operation, schemas)
+        paths.setdefault(endpoint.described_path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -37,7 +41,7 @@ def openapi_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "description": "Delivery-window forecasts, late risk and alerts of last-mile fleets.",
         },
         "paths": paths,
-        "components": {"securitySchemes": {"key": KEY_SCHEME}, "schemas": _schemas(endpoints)},
+        "components": {"securitySchemes": {"key": KEY_SCHEME}, "schemas": schemas},
     }
 
 
@@ -56,6 +60,15 @@ def document_routes(endpoints: Sequence[Endpoint]) -> tuple[Route, ...]:
         Route("/openapi.json", openapi_json, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
     )
+
+
+def _show(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Give every body of JSON an example, where it has none of its own."""
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for body in bodies:
+        for media_type, content in body.get("content", {}).items():
+            if "json" in media_type and "ndjson" not in media_type:
+                content.setdefault("example", example_of(content["schema"], schemas))
 
 
 def _schemas(endpoints: Iterable[Endpoint]) -> dict[str, Any]:

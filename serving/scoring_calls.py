@@ -57,6 +57,7 @@ def _asked(body: bytes, most_stops: int) -> EtaRequest:
     return asked
 
 
+QUESTION = {"stop_ids": ["S-17", "S-99"], "reasons": True}
 SCORING_CALLS = (
     Endpoint(
         method="POST",
@@ -65,7 +66,7 @@ SCORING_CALLS = (
         handle=post_eta,
         name="score",
         summary="Score stops now",
-        body=Body(content={"application/json": wire.EtaRequest}),
+        body=Body(content={"application/json": wire.EtaRequest}, examples={"application/json": QUESTION}),
         meaning="A forecast or an error for each stop.",
         answer=wire.EtaAnswer,
         refusals=(400, 404, 408, 409, 413, 415, 422, 503),
