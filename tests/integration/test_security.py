@@ -17,6 +17,7 @@ from test_service import PATIENCE, crowned, plan, workspace
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
+from serving.client.punctual_client import Punctual
 from serving.key_file import KeyFile
 from serving.keys import Scope
 from serving.supervisor import checked_tls, running_service
@@ -73,6 +74,8 @@ def test_over_tls_with_keys_and_no_secret_in_what_it_prints(workspace: Workspace
         assert client.get(f"/v1/summary?key={admin}").status_code == 401
         assert client.post("/v1/events", json=plan("R-1"), headers=mine).status_code == 202
         assert client.get("/v1/summary", headers=mine).json()["log"]["seq"] > 0
+        with Punctual(url, admin, ca_file=str(workspace.root / "server.crt")) as punctual:
+            assert punctual.send([]).rows == () and punctual.summary()["log"]["seq"] > 0
         assert client.get("/readyz").status_code == client.get("/livez").status_code == 200
         KeyFile(workspace.keys).revoke("admin", wall_now_us())
         assert client.get("/v1/summary", headers=mine).status_code == 401

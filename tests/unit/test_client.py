@@ -1,0 +1,259 @@
+"""The client in one file, against the API over real connections."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook
+from test_api import crown, inline, play, wire_ping
+from test_engine import MODEL, late_day, route_events, tick
+from test_stream import SETTINGS, Outbox, served
+
+from data_contracts.workspace import Workspace
+from serving.client import punctual_client
+from serving.client.punctual_client import (
+    Forecast,
+    Problem,
+    Punctual,
+    Unanswered,
+    Unreachable,
+    verify_webhook,
+)
+from serving.key_file import KeyFile
+from serving.keys import Scope
+from serving.times import wall_now_us
+
+FILE = Path(punctual_client.__file__)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("client") / "w")
+    crown(workspace)
+    play(workspace, *late_day())
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def url(workspace: Workspace) -> Iterator[str]:
+    with served(workspace, SETTINGS) as url:
+        yield url
+
+
+@pytest.fixture
+def punctual(url: str) -> Iterator[Punctual]:
+    with Punctual(url) as client:
+        yield client
+
+
+def test_it_imports_the_standard_library_alone() -> None:
+    tree = ast.parse(FILE.read_text(encoding="utf-8"))
+    found = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name or "").split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert found <= set(sys.stdlib_module_names)
+
+
+def test_the_file_works_where_nothing_is_installed(url: str, tmp_path: Path) -> None:
+    (tmp_path / FILE.name).write_bytes(FILE.read_bytes())
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from punctual_client import Punctual;"
+        f"print(Punctual({url!r}).stop_eta('R-1-S4').stop_id, 'serving' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["R-1-S4", "False"]
+
+
+def test_everything_that_it_gives_is_named() -> None:
+    public = {name for name in vars(punctual_client) if name[0].isupper() and name != "LARGEST_BATCH"}
+    own = {name for name in public if getattr(vars(punctual_client)[name], "__module__", "") == FILE_MODULE}
+    assert own | {"verify_webhook"} == set(punctual_client.__all__)
+
+
+FILE_MODULE = punctual_client.__name__
+
+
+def test_a_forecast_is_typed(punctual: Punctual) -> None:
+    forecast = punctual.stop_eta("R-1-S4")
+    assert forecast.window.start < forecast.eta < forecast.window.end and forecast.window.coverage == 0.8
+    assert forecast.as_of.tzinfo is not None and forecast.model_version == "1"
+    assert list(forecast.quantiles) == ["p05", "p10", "p25", "p50", "p75", "p90", "p95"]
+    assert forecast.late is not None and 0 <= forecast.late.probability <= 1
+    assert [row.stop_id for row in punctual.route_eta("R-1")] == ["R-1-S3", "R-1-S4", "R-1-S5"]
+    assert len(punctual.stop_history("R-1-S4", limit=3)) == 3
+
+
+def test_a_mixed_batch_has_an_answer_for_each_stop(punctual: Punctual) -> None:
+    ended, unknown, forecast = punctual.score(["R-2-S1", "nobody", "R-1-S5"], reasons=True)
+    assert isinstance(ended, Unanswered) and ended.status == 409
+    assert isinstance(unknown, Unanswered) and unknown.kind == "unknown-stop"
+    assert isinstance(forecast, Forecast) and forecast.reasons[0].code == "BEHIND_PLAN"
+    assert len(punctual.score_route("R-1")) == 3
+
+
+def test_a_route_that_nobody_has_seen_is_scored(punctual: Punctual) -> None:
+    asked = inline()
+    assert [type(row) for row in punctual.score_inline(asked["route"], asked["stops"])] == [
+        Forecast,
+        Forecast,
+    ]
+
+
+def test_a_refusal_is_an_error_with_its_kind(punctual: Punctual) -> None:
+    with pytest.raises(Problem) as caught:
+        punctual.stop_eta("no body?")
+    assert (caught.value.status, caught.value.kind) == (404, "unknown-stop")
+    assert "no body?" in caught.value.detail
+
+
+def test_events_are_sent_in_batches_with_a_verdict_each(punctual: Punctual) -> None:
+    events = [wire_ping(f"c{n}") for n in range(2500)] + [wire_ping("c0"), {"type": "nonsense"}]
+    sent = punctual.send(iter(events))
+    assert (len(sent.rows), sent.count("accepted"), sent.count("duplicate")) == (2502, 2500, 1)
+    assert [row.reason is not None for row in sent.rejected] == [True]
+    assert punctual.send([{"type": "nonsense"}]).rejected
+    assert punctual.send([]).rows == ()
+
+
+def test_alerts_come_page_by_page(punctual: Punctual) -> None:
+    everything = list(punctual.alerts())
+    assert [alert.alert_id for alert in punctual.alerts(limit="1")] == [each.alert_id for each in everything]
+    assert {alert.state for alert in punctual.alerts(state="open")} == {"open"}
+    assert len({alert.alert_id for alert in everything}) == len(everything) > 2
+
+
+def test_an_incident_is_acknowledged(punctual: Punctual) -> None:
+    incident = next(punctual.incidents(state="open"))
+    assert punctual.acknowledge(incident.incident_id, "on it").incident_id == incident.incident_id
+    with pytest.raises(Problem):
+        punctual.resolve("I-nobody")
+
+
+def test_the_key_is_sent(workspace: Workspace, tmp_path: Path) -> None:
+    locked = Workspace(tmp_path / "locked")
+    crown(locked)
+    play(locked, MODEL, *route_events(), tick(0))
+    _, key = KeyFile(locked.keys).create("k", frozenset({Scope.READ}), wall_now_us())
+    with served(locked, SETTINGS) as url, Punctual(url, key) as mine, Punctual(url) as nobodys:
+        assert mine.stop_eta("R-1-S1").stop_id == "R-1-S1"
+        with pytest.raises(Problem, match="401 key-missing"):
+            nobodys.summary()
+        with pytest.raises(Problem, match="403 scope-missing"):
+            mine.send([wire_ping("x")])
+
+
+def test_the_stream_goes_on_where_a_server_ended_it(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "streamed")
+    outbox, heard = Outbox(workspace), list[str]()
+    with served(workspace, SETTINGS) as url:
+        events = Punctual(url).stream(types=["stop.delay.*"], after=0)
+        outbox.put(1)
+        heard.append(next(events).raw["id"])
+    for n in range(2, 5):
+        outbox.put(n)
+    with served(workspace, SETTINGS) as url:
+        again = Punctual(url).stream(after=1)
+        heard += [event.raw["id"] for event in islice(again, 3)]
+    assert heard == outbox.ids
+
+
+class Flaky(BaseHTTPRequestHandler):
+    """Fails as told before it answers."""
+
+    answers: list[tuple[int, dict[str, str]]]
+    asked: list[tuple[str, str | None]]
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self.rfile.read(length)
+        type(self).asked.append((self.path, self.headers.get("Idempotency-Key")))
+        status, headers = type(self).answers.pop(0)
+        body = b'{"incident": null, "rows": [], "type": "/problems/x", "detail": "later"}'
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def flaky() -> Iterator[tuple[str, type[Flaky]]]:
+    handler = type("Told", (Flaky,), {"answers": [], "asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", handler
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_busy_service_is_asked_again_when_it_said(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    handler.answers = [(503, {"Retry-After": "1"}), (429, {}), (202, {})]
+    started_s = time.monotonic()
+    with Punctual(url) as client:
+        client.send([{"event_id": "e"}])
+    assert time.monotonic() - started_s >= 1.1 and len(handler.asked) == 3
+
+
+def test_a_service_that_stays_busy_is_given_up(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    handler.answers = [(503, {})] * 3
+    with Punctual(url, tries=2) as client, pytest.raises(Problem, match="503"):
+        client.send([{"event_id": "e"}])
+    assert len(handler.asked) == 2
+
+
+def test_a_refusal_is_not_tried_again(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    handler.answers = [(500, {})]
+    with Punctual(url) as client, pytest.raises(Problem, match="500"):
+        client.send([{"event_id": "e"}])
+    assert len(handler.asked) == 1
+
+
+def test_nobody_there_is_said() -> None:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+        Punctual("http://127.0.0.1:9", tries=2).summary()
+    with pytest.raises(ValueError, match="not a URL"):
+        Punctual("punctual.example.com")
+
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_a_webhook_is_believed_only_with_its_signature() -> None:
+    body, now = b'{"type": "stop.delay.predicted"}', datetime.now(UTC)
+    signature = Webhook(SECRET).sign("m-1", now, body.decode())
+    stamp = str(int(now.timestamp()))
+    headers = {"Webhook-Id": "m-1", "Webhook-Timestamp": stamp, "Webhook-Signature": f"v1,AAAA {signature}"}
+    assert verify_webhook(headers, body, SECRET)["type"] == "stop.delay.predicted"
+    for wrong in (
+        lambda: verify_webhook(headers, body + b" ", SECRET),
+        lambda: verify_webhook(headers, body, "whsec_" + "AfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        lambda: verify_webhook(headers, body, SECRET, now_s=now.timestamp() + 301),
+        lambda: verify_webhook({}, body, SECRET),
+    ):
+        with pytest.raises(ValueError, match="webhook"):
+            wrong()
