@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -22,7 +23,7 @@ from serving.key_file import KeyRing
 from serving.keys import LOCAL, Caller, Refusal
 from serving.meters import meters
 from serving.problems import ProblemError
-from serving.rates import Rates
+from serving.rates import SLOTS, Rates
 from serving.sessions import refuse_forgery, session_in
 from serving.settings import Limits
 from serving.signing import Purpose, Signer, Void
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 #: Where requests with a wrong key are counted, all together; slots of keys begin with 1.
 REFUSED_SLOT = 0
+#: From here on, calls that need no key are counted, by address.
+OPEN_SLOTS = SLOTS // 2
 _BEARER = b"bearer "
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -60,6 +63,12 @@ class Access:
             raise ProblemError(HTTPStatus.FORBIDDEN, "scope-missing", detail)
         return caller
 
+    def let_through(self, scope: Scope) -> None:
+        """Count a call that needs no key, by the address that it comes from."""
+        address = (scope.get("client") or ("",))[0]
+        slot = OPEN_SLOTS + zlib.crc32(address.encode()) % OPEN_SLOTS
+        self._take(slot, self._limits.open_requests_per_s, "your address")
+
     def caller_of_key(self, text: str, scope: Scope) -> Caller:
         """Who holds a key that somebody signs in with."""
         caller = self._admitted(lambda: self.ring.caller(text), scope)
@@ -68,7 +77,9 @@ class Access:
 
     def _count(self, caller: Caller) -> None:
         if caller is not LOCAL:
-            self._take(caller.slot, caller.requests_per_s or self._limits.requests_per_s, caller.name)
+            self._take(
+                caller.slot % OPEN_SLOTS, caller.requests_per_s or self._limits.requests_per_s, caller.name
+            )
 
     def _identify(self, scope: Scope) -> Caller:
         return self._admitted(lambda: self._by_session(scope) or self.ring.caller(bearer_key(scope)), scope)
@@ -109,7 +120,7 @@ class Access:
 class Guard:
     """Around one route: nobody gets in whom the app does not admit, and every answer is timed; costs microseconds."""
 
-    def __init__(self, app: ASGIApp, call: str, needed: keys.Scope) -> None:
+    def __init__(self, app: ASGIApp, call: str, needed: keys.Scope | None) -> None:
         self._app, self._call, self._needed = app, call, needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +135,10 @@ class Guard:
 
         try:
             access: Access = scope["app"].state.access
-            scope.setdefault("state", {})["caller"] = access.admit(scope, self._needed)
+            if self._needed is None:
+                access.let_through(scope)
+            else:
+                scope.setdefault("state", {})["caller"] = access.admit(scope, self._needed)
             await self._app(scope, receive, watched)
         except Exception as error:
             if not status:

@@ -1,7 +1,7 @@
 """``punctual backup`` and ``punctual restore``: one file that holds a workspace, taken while it is served.
 
 A plain tar: every database as a consistent copy, every other file as it is, and last a manifest with the SHA-256
-of each. The engine's state is copied before the log, so that the log always reaches it.
+of each. What reads is copied before what it reads: the sender's state before the engine's, and that before the log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SQLITE = b"SQLite format 3\x00"
 _LEFT_OUT_FOLDERS = frozenset({"run", ".bentoml"})
 _LEFT_OUT_ENDINGS = ("-wal", "-shm", "-journal", ".lock", ".tmp")
 #: Copied before everything else, in this order.
-_FIRST = ("models/champion.json", "ops.db", "log.db")
+_FIRST = ("models/champion.json", "sender.db", "ops.db", "log.db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,8 @@ LIMIT: Described = {
 }
 #: What any call with a scope may answer beside its own refusals.
 GUARDED = (401, 403, 429)
+#: What any call without one may.
+OPEN = (429,)
 _IN_PATH = re.compile(r"{(\w+)(?::\w+)?}")
 
 
@@ -78,8 +80,8 @@ class Endpoint:
     models: Sequence[type[BaseModel]] = ()
 
     def route(self) -> Route:
-        guards = [] if self.scope is None else [Middleware(Guard, call=self.name, needed=self.scope)]
-        return Route(self.path, self.handle, methods=[self.method], name=self.name, middleware=guards)
+        guard = Middleware(Guard, call=self.name, needed=self.scope)
+        return Route(self.path, self.handle, methods=[self.method], name=self.name, middleware=[guard])
 
     @property
     def described_path(self) -> str:
@@ -111,7 +113,7 @@ class Endpoint:
         if self.answer is not None:
             shown = {"schema": schema_of(self.answer)} | _shown(self.example)
             answered["content"] = {self.media_type: shown}
-        guarded = () if self.scope is None else GUARDED
+        guarded = OPEN if self.scope is None else GUARDED
         refused = {
             "description": "Refused, and why.",
             "content": {PROBLEM_TYPE: {"schema": schema_of(wire.Problem)}},

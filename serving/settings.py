@@ -35,6 +35,7 @@ class Limits:
     features: int = 100_000
     requests_per_s: float = 1_000.0
     refused_keys_per_s: float = 20.0
+    open_requests_per_s: float = 50.0
     waiting: int = 64
     waiting_stops: int = 10_000
     patience_s: float = 5.0

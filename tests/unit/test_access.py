@@ -256,3 +256,11 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(client: Client) -> N
     large = {"content-length": str(10**12)}
     answer = client.request("POST", "/v1/events", content=b"", headers=large)
     assert refused(answer, 413, "body-too-large")
+
+
+def test_calls_that_need_no_key_are_counted_by_address(workspace: Workspace) -> None:
+    with limited(workspace, open_requests_per_s=1.0) as client:
+        answers = [ask(client, {}, "/v1/track/nonsense") for _ in range(3)]
+        assert [answer.status_code == 429 for answer in answers] == [False, False, True]
+        client.connect_from("192.0.2.7")
+        assert ask(client, {}, "/v1/track/nonsense").status_code != 429
