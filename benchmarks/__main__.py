@@ -10,13 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main(names: list[str]) -> int:
-    from benchmarks import contracts, engine, features, http, training
+    from benchmarks import contracts, engine, features, http, ingest, training
     from benchmarks.harness import Result, Skipped, run, write
     from pipelines.terminal import console, remarks, table
 
     known = {
         benchmark.name: benchmark
-        for suite in (contracts, features, training, engine, http)
+        for suite in (contracts, features, training, engine, http, ingest)
         for benchmark in suite.BENCHMARKS
     }
     unknown = [name for name in names if name not in known]

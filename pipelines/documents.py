@@ -1,4 +1,4 @@
-"""The reference pages that are made from the definitions: ``docs/contracts.md`` and ``docs/features.md``.
+"""What is made from the definitions: ``docs/contracts.md``, ``docs/features.md`` and ``docs/grafana.json``.
 
 ``python -m pipelines.documents`` (``make docs``) writes them; a test fails when they are stale.
 """
@@ -16,6 +16,7 @@ from data_contracts.tables import TABLES
 from features.moment import FEATURES, Feature
 from features.vectors import feature_set_hash
 from features.views import LOOKUPS, VIEWS, View
+from pipelines.grafana import grafana_page
 from pipelines.readme import filled
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -71,7 +72,7 @@ def features_page() -> str:
     return head + moment + "\n## Views\n\n" + "\n".join(_view(view) for view in VIEWS)
 
 
-PAGES = {"contracts.md": contracts_page, "features.md": features_page}
+PAGES = {"contracts.md": contracts_page, "features.md": features_page, "grafana.json": grafana_page}
 
 
 def write(folder: Path = DOCS) -> list[Path]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+COVERAGE_OVER_US = 24 * 3600 * US
 #: What ``OpsReader.counts`` counts, as gauges.
 COUNTS = {
     "live_routes": "Routes with a stop left to reach.",
@@ -55,6 +56,7 @@ class State:
         yield from self._engine()
         yield from self._feeds()
         yield from self._sender()
+        yield from self._coverage()
         yield from self._files()
         for name, number in self._runtime.ops.counts().items():
             yield _gauge(name, COUNTS.get(name, f"Count of {name.replace('_', ' ')}."), number)
@@ -94,6 +96,26 @@ class State:
         yield _gauge("webhook_oldest_pending_seconds", text, max(0, wall_now_us() - oldest_us) / US)
         text = "Events of the outbox that the sender has not taken."
         yield _gauge("sender_behind_events", text, max(0, behind))
+
+    def _coverage(self) -> Iterator[Metric]:
+        """How served windows fared whose stops were reached in the last day."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        labels = ["ahead_min"]
+        told = {
+            "covered": ("live_coverage", "Share of served windows that contained the arrival."),
+            "promised": ("promised_coverage", "Share of them that was stated."),
+            "windows": ("live_windows", "Windows that were decided in the last day."),
+        }
+        families = {
+            column: GaugeMetricFamily(f"punctual_{name}", text, labels=labels)
+            for column, (name, text) in told.items()
+        }
+        since_us = self._runtime.log.now_us() - COVERAGE_OVER_US
+        for row in self._runtime.picture.window_outcomes(since_us):
+            for column, family in families.items():
+                family.add_metric([str(row["ahead_min"])], float(row[column]))
+        yield from families.values()
 
     def _files(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily
