@@ -33,7 +33,7 @@ __all__ = [
     "Table",
 ]
 
-STOP_EVENT_KINDS = ("departed_depot", "arrived", "completed", "failed", "skipped", "resequenced")
+STOP_EVENT_KINDS = ("departed_depot", "arrived", "completed", "failed", "skipped", "resequenced", "withdrawn")
 
 
 def _text(name: str, meaning: str, **more: object) -> Column:
@@ -127,7 +127,10 @@ STOPS = Table(
 
 STOP_EVENTS = Table(
     name="stop_events",
-    meaning="What happened on a route: it left the depot, a stop was reached, served, failed, skipped or moved.",
+    meaning=(
+        "What happened on a route: it left the depot, a stop was reached, served, failed, skipped or moved; "
+        "withdrawn takes back what was told of a stop before, so that what is told next counts."
+    ),
     required=True,
     key=("event_id",),
     orders=(_KNOWN_AFTER_IT_HAPPENED,),

@@ -13,7 +13,7 @@ from features.observations import (
     Observation,
     reference_service_us,
 )
-from features.routes import AT_STOP, DRIVING, Route, StopEvent, StopPlan, leg, service_class
+from features.routes import AT_STOP, BEFORE_DEPARTURE, DRIVING, Route, StopEvent, StopPlan, leg, service_class
 
 
 def follow(route: Route, event: StopEvent, seq: int, received_us: int) -> Observation | None:
@@ -31,6 +31,9 @@ def follow(route: Route, event: StopEvent, seq: int, received_us: int) -> Observ
     if kind == "resequenced":
         _resequence(stop, event.sequence, happened_us)
         return None
+    if kind == "withdrawn":
+        _withdraw(route, stop)
+        return None
     if kind == "skipped":
         progress.closed.setdefault(stop.stop_id, kind)
         return None
@@ -40,6 +43,18 @@ def follow(route: Route, event: StopEvent, seq: int, received_us: int) -> Observ
 def _resequence(stop: StopPlan, sequence: int | None, happened_us: int) -> None:
     if sequence is not None and happened_us >= stop.sequenced_us:
         stop.sequence, stop.sequenced_us = sequence, happened_us
+
+
+def _withdraw(route: Route, stop: StopPlan) -> None:
+    """Take back what was told of a stop: it lies ahead again. What it taught stays taught."""
+    progress = route.progress
+    progress.visited.pop(stop.stop_id, None)
+    progress.closed.pop(stop.stop_id, None)
+    if progress.at_stop_id == stop.stop_id:
+        left_us = progress.left_at_us
+        progress.at_stop_id = None
+        progress.phase = BEFORE_DEPARTURE if left_us is None else DRIVING
+        progress.phase_since_us = left_us or 0
 
 
 def _depart(route: Route, seq: int, received_us: int, happened_us: int) -> Departure | None:

@@ -100,7 +100,7 @@ class Dataset:
 
 def outcomes(ordered: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """What became of each stop: when it was reached and closed, and the end of its first promise."""
-    events = ordered["stop_events"].filter(pl.col("stop_id").is_not_null()).sort("seq")
+    events = _standing(ordered["stop_events"].filter(pl.col("stop_id").is_not_null()).sort("seq"))
     arrived = (
         events.filter(pl.col("kind") == "arrived")
         .group_by("stop_id")
@@ -129,6 +129,19 @@ def outcomes(ordered: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         .drop("stop_planned_us", "received_at")
     )
     return first_plan.join(arrived, on="stop_id", how="left").join(closed, on="stop_id", how="left")
+
+
+def _standing(events: pl.DataFrame) -> pl.DataFrame:
+    """Events that no later one of their stop has withdrawn."""
+    withdrawn = (
+        events.filter(pl.col("kind") == "withdrawn").group_by("stop_id").agg(withdrawn=pl.col("seq").max())
+    )
+    if withdrawn.is_empty():
+        return events
+    known = events.join(withdrawn, on="stop_id", how="left", maintain_order="left")
+    return known.filter(pl.col("withdrawn").is_null() | (pl.col("seq") > pl.col("withdrawn"))).drop(
+        "withdrawn"
+    )
 
 
 def instants(

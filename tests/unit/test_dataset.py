@@ -90,6 +90,15 @@ def test_outcome_of_a_skipped_stop_has_no_arrival():
     assert (found["arrived_us"], found["closed"]) == (None, "skipped")
 
 
+def test_what_was_withdrawn_is_no_outcome_and_what_was_told_afterwards_is():
+    wrong, right = event("arrived", 1, 20), event("arrived", 1, 35, known=41)
+    found = outcome(history(planned(1), planned(2), wrong, event("withdrawn", 1, 40), right), 1)
+    assert (found["arrived_us"], found["arrived_known_us"]) == (at(35), at(41))
+    still_open = history(planned(1), planned(2), wrong, event("completed", 1, 25), event("withdrawn", 1, 40))
+    found = outcome(still_open, 1)
+    assert (found["arrived_us"], found["closed"]) == (None, None)
+
+
 # --- instants ---------------------------------------------------------------------------------------------
 
 

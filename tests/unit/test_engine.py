@@ -284,6 +284,16 @@ def test_a_forecast_has_every_field_of_the_contract(bench: Bench) -> None:
     assert forecast["model"] == {"name": "fake", "version": "1", "alias": "champion"}
 
 
+def test_a_stop_whose_arrival_is_withdrawn_is_forecast_again(bench: Bench) -> None:
+    bench.play(
+        MODEL, *route_events(), happened("departed_depot", 0), happened("arrived", 300, stop=2), tick(301)
+    )
+    last = bench.forecast("R-1-S2")
+    bench.play(happened("withdrawn", 330, stop=2), tick(331))
+    again = bench.forecast("R-1-S2")
+    assert again["as_of"] == "2026-03-02T12:05:31Z" and (last is None or last["as_of"] < again["as_of"])
+
+
 def test_an_event_moves_the_next_three_stops_at_the_next_tick(bench: Bench) -> None:
     bench.play(MODEL, *route_events(), tick(0), ping(5), tick(6))
     as_of = [bench.forecast(f"R-1-S{n}")["as_of"][-3:] for n in range(1, 6)]

@@ -494,3 +494,31 @@ def test_drive_and_door_too_long_to_be_either_are_halts():
     told.hears("completed", 2, minute=110)
     assert told.route.progress.halt_us == (26 + 38) * MINUTE_US
     assert told.route.progress.service_slip_us == 2 * MINUTE_US
+
+
+def test_withdrawn_arrival_lets_the_stop_lie_ahead_again():
+    told = Told()
+    told.hears("departed_depot", minute=0)
+    told.hears("arrived", 2, minute=8)
+    assert told.hears("withdrawn", 2, minute=9) == ()
+    assert told.remaining == [1, 2, 3]
+    assert (told.route.progress.phase, told.route.progress.at_stop_id) == (DRIVING, None)
+    (drive,) = told.hears("arrived", 1, minute=7, known=10)
+    assert drive.value == log_ratio(7 * MINUTE_US, 10 * MINUTE_US)
+    assert told.route.progress.phase == AT_STOP
+
+
+def test_withdrawn_completion_can_be_told_again_as_a_failure():
+    told = on_the_road()
+    told.hears("withdrawn", 1, minute=14)
+    told.hears("arrived", 1, minute=10, known=15)
+    told.hears("failed", 1, minute=13, known=15)
+    assert told.route.progress.closed == {"R-1-S1": "failed"}
+    assert told.remaining == [2, 3]
+
+
+def test_withdrawing_what_was_never_told_changes_nothing_but_what_is_known_since_when():
+    told = on_the_road()
+    before = replace(told.route.progress, visited={**told.route.progress.visited})
+    told.hears("withdrawn", 3, minute=14)
+    assert replace(told.route.progress, known_us=0, lag_us=0) == replace(before, known_us=0, lag_us=0)
