@@ -137,10 +137,12 @@ class Transaction:
         self._many("enqueue", (astuple(event) for event in events))
 
     def forget_history(self, before_us: int) -> None:
-        self._many("forget_history", [(before_us,)])
+        """Drop kept forecasts, sent events, and alerts and incidents that are over, of before an instant."""
+        for kind in ("history", "outbox", "alerts", "incidents"):
+            self._many(f"forget_{kind}", [(before_us,)])
 
     def forget_routes(self, route_ids: Iterable[str]) -> None:
-        """Drop finished routes with their stops, forecasts and promises; alerts and history stay."""
+        """Drop finished routes with their stops, forecasts and promises; alerts and history stay for a while."""
         rows = [(route_id,) for route_id in route_ids]
         for kind in ("routes", "cadences", "stops", "forecasts", "promises"):
             self._many(f"forget_{kind}", rows)

@@ -270,6 +270,8 @@ def _started(
     workspace: Workspace, host: str, port: int, output: IO[bytes] | None, patience: Patience
 ) -> Iterator[Service]:
     tls, every_s = checked_tls(workspace), load_settings(workspace).retention.every_s
+    if not tls.is_on and not is_loopback(host):
+        log.warning("served_without_tls", host=host)
     service = Service(workspace, host, port, output, patience, tls=tls, compact_every_s=every_s)
     service.start()
     try:

@@ -203,6 +203,15 @@ ORDER BY 3, 2, 1
 -- name: forget_history
 DELETE FROM forecast_history WHERE as_of_us < ?
 
+-- name: forget_outbox
+DELETE FROM outbox WHERE at_us < ?
+
+-- name: forget_alerts
+DELETE FROM alerts WHERE state = 'resolved' AND resolved_us < ?
+
+-- name: forget_incidents
+DELETE FROM incidents WHERE state = 'resolved' AND updated_us < ?1 AND coalesce(muted_until_us, 0) < ?1
+
 -- name: forget_routes
 DELETE FROM route_state WHERE route_id = ?
 

@@ -229,6 +229,24 @@ def test_under_the_wall_clock_the_engine_ticks_by_itself(workspace: Workspace, t
         assert forecast["window"]["start"] < forecast["window"]["end"]
 
 
+def test_the_log_is_compacted_while_it_is_served(workspace: Workspace, tmp_path: Path) -> None:
+    retention = "[serving.retention]\nlog_s = 3600\nevery_s = 0.5\n"
+    workspace.settings.write_text(f'[serving]\nclock = "log"\n{retention}')
+    output = tmp_path / "service.log"
+    with speaking_to(workspace, output) as client:
+        send(client, *plan("R-1"), moment("tick", NOON_US))
+        send(client, moment("tick", NOON_US + 7200 * US), moment("tick", NOON_US + 7201 * US))
+        until(lambda: any(workspace.snapshots.glob("[0-9]*.db")) and bool(list(workspace.archive.glob("0*"))))
+        send(
+            client,
+            *plan("R-2", NOON_US + 7202 * US, NOON_US + 7202 * US),
+            moment("tick", NOON_US + 7203 * US),
+        )
+        assert client.get("/v1/stops/R-2-S1/eta").status_code == 200
+        assert client.get("/v1/stops/R-1-S1/eta").status_code == 200
+    assert '"log_compacted"' in output.read_text()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_service_ends_with_the_process_that_started_it(workspace: Workspace, tmp_path: Path) -> None:
     port = free_port()

@@ -284,6 +284,20 @@ def test_a_forecast_has_every_field_of_the_contract(bench: Bench) -> None:
     assert forecast["model"] == {"name": "fake", "version": "1", "alias": "champion"}
 
 
+def test_what_is_over_is_forgotten_after_a_week_and_what_is_open_is_not(bench: Bench) -> None:
+    bench.play(*late_day())
+    told, over = len(bench.events()), [alert for alert in bench.alerts() if alert["state"] == "resolved"]
+    assert told and over
+    bench.play(tick(6 * 86_400))
+    assert len(bench.events()) >= told
+    last = bench.reader.outbox_span()[1]
+    bench.play(*(tick(15 * 86_400 + n * 3601) for n in range(3)))
+    kept = {alert["alert_id"] for alert in bench.alerts()}
+    assert not kept & {alert["alert_id"] for alert in over}
+    before_first, end = bench.reader.outbox_span()
+    assert before_first >= last and end >= last, "positions go on where they were"
+
+
 def test_a_stop_whose_arrival_is_withdrawn_is_forecast_again(bench: Bench) -> None:
     bench.play(
         MODEL, *route_events(), happened("departed_depot", 0), happened("arrived", 300, stop=2), tick(301)
