@@ -59,7 +59,7 @@ def test_names_are_given_once_and_every_call_is_described() -> None:
 
 
 #: Signing in and out, and what the signed link of a delivery opens.
-UNGUARDED = {"signIn", "signOut", "track", "changeDelivery", "setPreferences"}
+UNGUARDED = {"signIn", "signOut", "track", "changeDelivery", "setTrackPreferences"}
 
 
 def test_only_some_calls_need_no_key_and_they_are_counted_by_address() -> None:
