@@ -26,7 +26,7 @@ from serving.supervisor import refuse_unlocked
 from serving.times import wall_now_us
 
 #: Calls that need no key: they begin or end a session, or carry a signed link.
-OPEN_CALLS = {"signIn", "signOut", "track", "changeDelivery", "setPreferences"}
+OPEN_CALLS = {"signIn", "signOut", "track", "changeDelivery", "setTrackPreferences"}
 GUARDED_CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.name not in OPEN_CALLS]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
+from test_access import OPEN_CALLS
 
 from data_contracts.events import parse
 from serving.api import ENDPOINTS
@@ -58,12 +59,8 @@ def test_names_are_given_once_and_every_call_is_described() -> None:
         assert any(code.startswith("2") for code in operation["responses"])
 
 
-#: Signing in and out, and what the signed link of a delivery opens.
-UNGUARDED = {"signIn", "signOut", "track", "changeDelivery", "setTrackPreferences"}
-
-
 def test_only_some_calls_need_no_key_and_they_are_counted_by_address() -> None:
-    assert {each.name for each in ENDPOINTS if each.scope is None} == UNGUARDED
+    assert {each.name for each in ENDPOINTS if each.scope is None} == OPEN_CALLS
     for endpoint in ENDPOINTS:
         operation = DOCUMENT["paths"][endpoint.described_path][endpoint.method.lower()]
         assert ("security" in operation) == (endpoint.scope is not None)
