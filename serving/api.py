@@ -173,7 +173,11 @@ WRITE_CALLS = (
             examples={"application/json": _ARRIVED, "application/x-ndjson": _TWO_LINES},
         ),
         status=202,
-        meaning="On disk; a verdict for each row.",
+        meaning=(
+            "On disk; a verdict for each row. An `event_id` counts once for as long as the log keeps it: seven days, "
+            "or what `[serving.retention] log_s` says. A later event corrects an earlier one: a plan by a higher "
+            "`plan_version`, what was told of a stop by `withdrawn` and what really happened."
+        ),
         answer=wire.IngestAnswer,
         refusals=(400, 408, 413, 415, 422, 503),
         models=tuple(WIRE_EVENTS.values()),
