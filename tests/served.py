@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -128,6 +129,8 @@ def _applied(workspace: Workspace) -> int:
     connection = connect_to_read(workspace.ops)
     try:
         row = connection.execute(statements("ops")["checkpoint"]).fetchone()
+    except sqlite3.OperationalError:  # its tables are not made yet
+        return 0
     finally:
         connection.close()
     return row[0] if row else 0

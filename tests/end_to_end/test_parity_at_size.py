@@ -82,7 +82,7 @@ def served(
 
 @pytest.mark.on_demand
 def test_every_vector_of_days_of_the_reference_city_is_retrieved_again(tmp_path: Path) -> None:
-    history, unseen = city_days("demo", 3, 3)
+    history, unseen = city_days("demo", 3, 5)
     workspace, deaths = served(tmp_path / "w", history, unseen, 120, (10_000, 25_000))
     report = parity_of(workspace)
     assert deaths >= 3
