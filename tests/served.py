@@ -13,15 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from data_contracts.record import MODEL
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
-from features.vectors import Vectors
 from pipelines.history import build_features, landed_history, write_state
 from pipelines.land import land
 from serving.cadence import Cadence
@@ -31,41 +28,12 @@ from serving.log import Clock, EventLog, NewEvent
 from serving.ops import OpsStore
 from serving.rounds import EngineSettings
 from serving.seed import open_log, seed
+from tests.unit.test_engine import FakeForecaster
 
 LONGEST_LIFE_S = 900.0
 #: What was scored is kept for good.
 KEEPS_ALL = EngineSettings(cadence=Cadence(keep_history_s=1e9))
 STEP = 500
-
-
-class PriorForecast:
-    """The causal prior with ten minutes around it."""
-
-    def __init__(self, base_s: NDArray[np.float64]) -> None:
-        self.mean_s = base_s
-        self.quantiles_s = np.maximum(base_s[:, None] + np.linspace(-600.0, 600.0, 7), 0.0)
-
-    def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.quantiles_s[:, 1], self.quantiles_s[:, 5]
-
-    def late_probability(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (self.mean_s > deadline_s).astype(np.float64)
-
-    def expected_late_s(self, deadline_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.maximum(self.mean_s - deadline_s, 0.0)
-
-
-class PriorForecaster:
-    name, version = "prior", "1"
-
-    def forecast(self, vectors: Vectors) -> PriorForecast:
-        return PriorForecast(vectors.base_s)
-
-    def reasons(self, vectors: Vectors, rows: list[int]) -> list[list[object]]:
-        return [[] for _ in rows]
-
-    def missing_feeds(self, vectors: Vectors) -> list[list[str]]:
-        return [[] for _ in vectors.stop_ids]
 
 
 def build_history(root: Path, tables: Mapping[str, pa.Table]) -> Workspace:
@@ -87,7 +55,7 @@ def live_on(workspace: Workspace, log: EventLog, settings: EngineSettings, *, st
     """One engine, which dies after ``life`` records; whether the log is applied."""
     ops, online = OpsStore(workspace.ops), OnlineWriter(workspace.online)
     seed(ops, workspace, log.origin)
-    engine = Engine(log, ops, LiveFeatures(), lambda _: PriorForecaster(), online, settings)
+    engine = Engine(log, ops, LiveFeatures(), FakeForecaster, online, settings)
     applied, count = 0, 0
     while applied < life and (count := engine.step(step)):
         applied += count
