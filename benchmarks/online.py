@@ -111,7 +111,7 @@ def _read(location: str, store: FeatureStore) -> tuple[Work, Work]:
     reader = reader_at(location)
 
     def ours() -> Any:
-        return [reader.read(view, ids, NOW_US) for view in VIEWS]
+        return reader.read_views(VIEWS, ids, NOW_US)
 
     def peer() -> Any:
         return store.get_online_features(features=names, entity_rows=rows).to_dict()

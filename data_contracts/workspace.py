@@ -44,6 +44,11 @@ class Workspace:
         return self.root / "feast" / "registry.db"
 
     @property
+    def repo_file(self) -> Path:
+        """Feast's configuration, for its own command."""
+        return self.root / "feature_store.yaml"
+
+    @property
     def online(self) -> Path:
         return self.root / "feast" / "online.db"
 

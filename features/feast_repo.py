@@ -40,29 +40,47 @@ def open_store(
     """
     from feast import FeatureStore, RepoConfig
 
-    root = workspace.root.resolve()
     workspace.registry.parent.mkdir(parents=True, exist_ok=True)
-    config = RepoConfig(
-        project=PROJECT,
-        provider="local",
-        repo_path=root,
-        registry={
+    described = describe_repo(workspace, online=online)
+    described["online_store"]["as_of"] = as_of
+    return FeatureStore(config=RepoConfig(**described, repo_path=workspace.root.resolve()))
+
+
+def describe_repo(workspace: Workspace, *, online: str | None = None) -> dict[str, Any]:
+    """Feast's configuration of a workspace, as ``feature_store.yaml`` would hold it."""
+    return {
+        "project": PROJECT,
+        "provider": "local",
+        "registry": {
             "registry_type": "sql",
             "path": f"sqlite:///{workspace.registry.resolve()}",
             "cache_ttl_seconds": 60,
             "serve_features_while_materializing": True,
             "sqlalchemy_config_kwargs": {"connect_args": {"timeout": 30}},
         },
-        offline_store={"type": "features.offline_store.PolarsOfflineStore"},
-        online_store={
+        "offline_store": {"type": "features.offline_store.PolarsOfflineStore"},
+        "online_store": {
             "type": "features.online_store.PackedOnlineStore",
             "path": online or str(workspace.online.resolve()),
-            "as_of": as_of,
         },
-        materialization={"pull_latest_features": True, "online_write_batch_size": WRITE_BATCH_ROWS},
-        entity_key_serialization_version=3,
+        "materialization": {"pull_latest_features": True, "online_write_batch_size": WRITE_BATCH_ROWS},
+        "entity_key_serialization_version": 3,
+    }
+
+
+def write_repo_file(workspace: Workspace, *, online: str | None = None) -> None:
+    """Write the configuration where Feast's own command looks for it: ``feast -c WORKSPACE ui``.
+
+    It is made anew with every build; a Redis URL with a password makes it readable by its owner alone.
+    """
+    import yaml
+
+    staged = workspace.repo_file.with_suffix(".tmp")
+    staged.touch(mode=0o600)
+    staged.write_text(
+        yaml.safe_dump(describe_repo(workspace, online=online), sort_keys=False), encoding="utf-8"
     )
-    return FeatureStore(config=config)
+    staged.replace(workspace.repo_file)
 
 
 def apply(store: FeatureStore) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ SELECT wanted.key, stored.packed FROM json_each(?) AS wanted CROSS JOIN vectors 
 WHERE stored.entity = wanted.value AND stored.view = ? AND stored.schema_hash = ?
 """
 READ_ENTITIES = """
-SELECT stored.view, stored.schema_hash, stored.entity, stored.packed
+SELECT wanted.key, stored.view, stored.schema_hash, stored.packed
 FROM json_each(?) AS wanted CROSS JOIN vectors AS stored WHERE stored.entity = wanted.value
 """
 FORGET = "DELETE FROM vectors WHERE view = ?"
@@ -165,17 +166,22 @@ class OnlineReader:
 
     def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
         """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
-        found = self._fetch(view, ids)
-        rows = unpack(view, (packed for _, packed in found))
-        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+        return _placed(view, self._fetch(view, ids), len(ids), as_of_us)
 
     def take(self, ids: Iterable[str | None]) -> Taken:
         """Everything that is stored of some entities, in every view, as it stood at one moment of the store."""
-        wanted = json.dumps([key for key in dict.fromkeys(ids) if key is not None])
-        stored: dict[tuple[str, str], dict[str, bytes]] = {}
-        for name, schema_hash, entity, packed in self._rows(READ_ENTITIES, (wanted,)):
-            stored.setdefault((name, schema_hash), {})[entity] = packed
+        wanted = [key for key in dict.fromkeys(ids) if key is not None]
+        stored: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+        for at, name, schema_hash, packed in self._rows(READ_ENTITIES, (json.dumps(wanted),)):
+            stored[name, schema_hash][wanted[at]] = packed
         return Taken(stored)
+
+    def read_views(self, views: Sequence[View], ids: Sequence[str | None], as_of_us: int) -> list[OnlineRows]:
+        """What ``read`` gives of each view, as it stood at one moment of the store."""
+        found: dict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
+        for at, name, schema_hash, packed in self._rows(READ_ENTITIES, (json.dumps(list(ids)),)):
+            found[name, schema_hash].append((at, packed))
+        return [_placed(view, found[view.name, view.schema_hash], len(ids), as_of_us) for view in views]
 
     def close(self) -> None:
         if self._connection is not None:
@@ -203,8 +209,12 @@ class Taken:
         """Like ``OnlineReader.read``, for entities that were taken."""
         packed = self.stored.get((view.name, view.schema_hash), {})
         found = [(at, packed[key]) for at, key in enumerate(ids) if key is not None and key in packed]
-        rows = unpack(view, (version for _, version in found))
-        return rows_as_of(view, len(ids), np.array([at for at, _ in found], np.intp), rows, as_of_us)
+        return _placed(view, found, len(ids), as_of_us)
+
+
+def _placed(view: View, found: Sequence[tuple[int, bytes]], n: int, as_of_us: int) -> OnlineRows:
+    rows = unpack(view, [packed for _, packed in found])
+    return rows_as_of(view, n, np.array([at for at, _ in found], np.intp), rows, as_of_us)
 
 
 def rows_as_of(

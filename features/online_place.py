@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from features.online import OnlineReader, OnlineRows, OnlineWriter, Versions
+from features.online import OnlineReader, OnlineRows, OnlineWriter, Taken, Versions
 from features.online_redis import RedisReader, RedisWriter, is_redis
 from features.views import View
 
@@ -15,6 +15,10 @@ class Reader(Protocol):
     """Reads versions as of an instant."""
 
     def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows: ...
+    def read_views(
+        self, views: Sequence[View], ids: Sequence[str | None], as_of_us: int
+    ) -> list[OnlineRows]: ...
+    def take(self, ids: Iterable[str | None]) -> Taken: ...
     def close(self) -> None: ...
 
 

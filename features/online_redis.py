@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from features.online import OnlineRows, Versions, pack, rows_as_of, unpack
-from features.views import View
+from features.online import OnlineRows, Taken, Versions, pack, packed_dtype, rows_as_of, unpack
+from features.views import VIEWS, View
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -40,15 +40,25 @@ for place = 1, #KEYS do
 end
 return written
 """
-#: Flags of what was found, a byte for each id asked for, and then what is stored of those, end to end.
+#: For each prefix: flags of what was found, a byte for each id asked for, then what is stored of those, end to end.
 READ = """
-local ids, flags, found = cjson.decode(ARGV[2]), {}, {}
-for place = 1, #ids do
-    local stored = ids[place] ~= cjson.null and redis.call('GET', ARGV[1] .. ids[place])
-    flags[place] = stored and '\\1' or '\\0'
-    if stored then found[#found + 1] = stored end
+local prefixes, ids, answers = cjson.decode(ARGV[1]), cjson.decode(ARGV[2]), {}
+for which, prefix in ipairs(prefixes) do
+    local flags, found = {}, {}
+    for first = 1, #ids, 1000 do
+        local keys = {}
+        for place = first, math.min(first + 999, #ids) do
+            keys[#keys + 1] = ids[place] == cjson.null and '' or prefix .. ids[place]
+        end
+        local stored = redis.call('MGET', unpack(keys))
+        for place = 1, #keys do
+            flags[#flags + 1] = stored[place] and '\\1' or '\\0'
+            if stored[place] then found[#found + 1] = stored[place] end
+        end
+    end
+    answers[which] = table.concat(flags) .. table.concat(found)
 end
-return table.concat(flags) .. table.concat(found)
+return answers
 """
 
 
@@ -62,7 +72,7 @@ def key_prefix(view: View) -> str:
 
 
 class RedisReader:
-    """Reads versions as of an instant, one round trip a view."""
+    """Reads versions as of an instant, one round trip a call, whatever the number of views."""
 
     def __init__(self, url: str) -> None:
         self._client = _client(url)
@@ -70,14 +80,38 @@ class RedisReader:
 
     def read(self, view: View, ids: Sequence[str | None], as_of_us: int) -> OnlineRows:
         """Return what can be used at ``as_of_us``; an id that is None matches nothing."""
-        asked = json.dumps(list(ids), ensure_ascii=False)
-        answer: Any = self._read(args=[key_prefix(view), asked]) if len(ids) else b""
-        found = np.flatnonzero(np.frombuffer(answer, np.uint8, len(ids)))
-        rows = unpack(view, [answer[len(ids) :]])
-        return rows_as_of(view, len(ids), found, rows, as_of_us)
+        return self.read_views([view], ids, as_of_us)[0]
+
+    def read_views(self, views: Sequence[View], ids: Sequence[str | None], as_of_us: int) -> list[OnlineRows]:
+        """What ``read`` gives of each view, as it stood at one moment of the store."""
+        rows = []
+        for view, answer in zip(views, self._answers(views, ids), strict=True):
+            found = np.flatnonzero(np.frombuffer(answer, np.uint8, len(ids)))
+            stored = unpack(view, [answer[len(ids) :]])
+            rows.append(rows_as_of(view, len(ids), found, stored, as_of_us))
+        return rows
+
+    def take(self, ids: Iterable[str | None]) -> Taken:
+        """Everything that is stored of some entities, in every view, as it stood at one moment of the store."""
+        wanted = [key for key in dict.fromkeys(ids) if key is not None]
+        stored: dict[tuple[str, str], dict[str, bytes]] = {}
+        for view, answer in zip(VIEWS, self._answers(VIEWS, wanted), strict=True):
+            size, body = packed_dtype(view).itemsize, answer[len(wanted) :]
+            found = np.flatnonzero(np.frombuffer(answer, np.uint8, len(wanted))).tolist()
+            stored[view.name, view.schema_hash] = {
+                wanted[at]: body[place * size : (place + 1) * size] for place, at in enumerate(found)
+            }
+        return Taken(stored)
 
     def close(self) -> None:
         self._client.close()
+
+    def _answers(self, views: Sequence[View], ids: Sequence[str | None]) -> Sequence[bytes]:
+        if not len(ids):
+            return [b""] * len(views)
+        prefixes, asked = [key_prefix(view) for view in views], list(ids)
+        answers: Any = self._read(args=[json.dumps(prefixes), json.dumps(asked, ensure_ascii=False)])
+        return list(answers)
 
 
 class RedisWriter:

@@ -66,6 +66,12 @@ def write_missing_versions(folder: Path) -> None:
             write_table(folder, view, version_schema(view).empty_table())
 
 
+def version_counts(folder: Path) -> dict[str, int]:
+    """How many versions of each view there are."""
+    paths = {view.name: version_path(folder, view) for view in VIEWS}
+    return {name: pq.read_metadata(path).num_rows if path.exists() else 0 for name, path in paths.items()}
+
+
 def version_path(folder: Path, view: View) -> Path:
     return folder / f"{view.name}.parquet"
 

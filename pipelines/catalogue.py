@@ -9,6 +9,22 @@ from features.moment import FEATURES
 from features.views import LOOKUPS, VIEWS
 
 
+def listed_features() -> list[dict[str, Any]]:
+    """Every feature of a vector, in its order."""
+    return [
+        {"feature": f.name, "unit": f.unit, "low": f.low, "high": f.high, "meaning": f.meaning}
+        for f in FEATURES
+    ]
+
+
+def listed_views() -> list[dict[str, Any]]:
+    """Every view, with its entity and how long a version counts."""
+    return [
+        {"view": view.name, "entity": view.entity, "ttl": str(view.ttl), "meaning": view.meaning}
+        for view in VIEWS
+    ]
+
+
 def describe(name: str) -> dict[str, Any]:
     """A feature's or a view's definition by name.
 

@@ -58,11 +58,18 @@ def landed_history(workspace: Workspace) -> dict[str, pl.DataFrame]:
 
 
 def build_features(
-    workspace: Workspace, ordered: Frames, say: Say | None = None, *, processes: int | None = None
+    workspace: Workspace,
+    ordered: Frames,
+    say: Say | None = None,
+    *,
+    processes: int | None = None,
+    online: str | None = None,
 ) -> LiveFeatures:
     """Write every version of every view and register the views with Feast; give the state to go on from.
 
     A history of many rows is folded in parts, by as many processes as there are cores where nothing else is said.
+
+    online : URL of a Redis server that takes the place of the workspace's own online store
     """
     tell = say or (lambda _: None)
     rows = sum(len(frame) for frame in ordered.values())
@@ -84,7 +91,8 @@ def build_features(
                 progress=tell,
             )
     tell("Feast registry")
-    feast_repo.apply(feast_repo.open_store(workspace))
+    feast_repo.apply(feast_repo.open_store(workspace, online=online))
+    feast_repo.write_repo_file(workspace, online=online)
     return features
 
 
@@ -108,11 +116,14 @@ def history_end(ordered: Frames) -> tuple[int, int]:
     return max(((int(seq), int(at)) for seq, at in ends), default=(0, 0))  # type: ignore[arg-type]
 
 
-def materialize(workspace: Workspace, ordered: Frames) -> datetime:
-    """Publish the last version of every entity to the online store; give the instant that it speaks of."""
+def materialize(workspace: Workspace, ordered: Frames, online: str | None = None) -> datetime:
+    """Publish the last version of every entity to the online store; give the instant that it speaks of.
+
+    online : URL of a Redis server that takes the place of the workspace's own store
+    """
     _, last_us = history_end(ordered)
     until = datetime.fromtimestamp(last_us / 1e6, tz=UTC)
-    feast_repo.materialize(feast_repo.open_store(workspace), until)
+    feast_repo.materialize(feast_repo.open_store(workspace, online=online), until)
     return until
 
 

@@ -19,7 +19,7 @@ from data_contracts.errors import PunctualError
 from data_contracts.record import MODEL, TICK
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
-from features.online import OnlineWriter
+from features.online_place import writer_at
 from serving.compaction import recover
 from serving.database import is_full
 from serving.engine import Engine
@@ -93,7 +93,7 @@ def _apply(workspace: Workspace, settings: ServiceSettings, stop: threading.Even
     event_log = open_log(workspace, settings.clock)
     shelf = ModelShelf(workspace)
     recover(workspace, event_log)
-    with closing(OnlineWriter(workspace.online)) as online, closing(OpsStore(workspace.ops)) as ops:
+    with closing(writer_at(settings.online_at(workspace))) as online, closing(OpsStore(workspace.ops)) as ops:
         seed(ops, workspace, event_log.origin)
         committed = EngineMeter(settings.clock).committed
         engine = Engine(event_log, ops, LiveFeatures(), shelf.get, online, settings.engine, committed)

@@ -12,7 +12,7 @@ import numpy as np
 from data_contracts.errors import ContractError
 from data_contracts.events import parse
 from data_contracts.record import Record
-from features.online import OnlineReader
+from features.online_place import Reader
 from features.route_book import RouteBook
 from serving.desk import planned_promise
 from serving.forecasts import ModelName, documents
@@ -40,7 +40,7 @@ class LiveEta:
     """Forecasts as of an instant. Routes are kept between requests and read again when they change."""
 
     def __init__(
-        self, ops: OpsReader, online: OnlineReader, serving: Serving, served: ServedLog, coverage: float
+        self, ops: OpsReader, online: Reader, serving: Serving, served: ServedLog, coverage: float
     ) -> None:
         self._ops, self._online, self._serving, self._coverage = ops, online, serving, coverage
         self._served = served

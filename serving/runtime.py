@@ -12,7 +12,7 @@ import structlog
 from starlette.concurrency import run_in_threadpool
 
 from data_contracts.workspace import Workspace
-from features.online import OnlineReader
+from features.online_place import Reader, reader_at
 from serving.customers.store import CustomerStore
 from serving.eta import LiveEta
 from serving.log import Clock, EventLog
@@ -40,7 +40,7 @@ class Runtime:
     log: EventLog
     ops: OpsReader
     picture: PictureReader
-    online: OnlineReader
+    online: Reader
     champion: ChampionWatcher
     eta: LiveEta
     tail: OutboxTail
@@ -75,7 +75,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
     """Open a workspace to serve from; what the engine has not made yet is made empty."""
     event_log, limits = open_log(workspace, settings.clock), settings.limits
     OpsStore(workspace.ops).close()
-    ops, online = OpsReader(workspace.ops), OnlineReader(workspace.online)
+    ops, online = OpsReader(workspace.ops), reader_at(settings.online_at(workspace))
     subscriptions = Subscriptions(workspace, settings.webhooks, lambda: ops.outbox_span()[1], wall_now_us)
     champion = ChampionWatcher(workspace, ModelShelf(workspace, load))
     served = ServedLog(workspace.served, settings.served)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
+from features.online_redis import is_redis
 from serving.advice import AdvicePolicy
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence
@@ -112,7 +114,10 @@ class DashboardSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """How a workspace is served."""
+    """How a workspace is served.
+
+    online_store : URL of a Redis server that takes the place of the workspace's own online store
+    """
 
     clock: Clock = Clock.WALL
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -124,12 +129,32 @@ class ServiceSettings:
     timing: TimingPolicy = field(default_factory=TimingPolicy)
     served: ServedSettings = field(default_factory=ServedSettings)
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
+    online_store: str | None = None
     model_poll_s: float = 1.0
     workers: int = 2
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers = {self.workers}: the API needs at least one")
+        if self.online_store is not None and not is_redis(self.online_store):
+            raise ValueError("online_store is the URL of a Redis server: redis://host:6379/0")
+
+    def online_at(self, workspace: Workspace) -> str:
+        """Where the online store is: a file, or a Redis URL."""
+        return self.online_store or str(workspace.online)
+
+    def shown(self) -> dict[str, Any]:
+        """Every setting, without what a URL says of a user and a password."""
+        told = asdict(self)
+        if self.online_store is not None:
+            told["online_store"] = (
+                urlsplit(self.online_store)._replace(netloc=_host(self.online_store)).geturl()
+            )
+        return told
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def load_settings(workspace: Workspace) -> ServiceSettings:
@@ -169,6 +194,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),
         served=_changed(ServedSettings(), table.pop("served", {}), "served"),
         dashboard=_changed(DashboardSettings(), table.pop("dashboard", {}), "dashboard"),
+        online_store=table.pop("online_store", None),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
         workers=int(table.pop("workers", ServiceSettings().workers)),
     )

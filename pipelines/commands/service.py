@@ -107,12 +107,10 @@ def link(
 
 def config(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
     """Settings in force for a workspace, defaults included."""
-    from dataclasses import asdict
-
     from pipelines.terminal import as_json, console, table
     from serving.settings import load_settings
 
-    settings = asdict(load_settings(Workspace(workspace)))
+    settings = load_settings(Workspace(workspace)).shown()
     if json:
         print(as_json(settings))
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts import __version__
+from features.views import VIEWS
 
 HEAVY = ("feast", "mlflow", "great_expectations", "lightgbm", "bentoml", "polars", "pandas", "sklearn")
 
@@ -81,6 +82,25 @@ def test_features_are_listed_as_json() -> None:
     listed = json.loads(punctual("features", "list", "--json").stdout)
     assert {"feature", "unit", "low", "high", "meaning"} <= set(listed[0])
     assert all(feature["meaning"].endswith(".") for feature in listed)
+
+
+def test_views_are_listed_as_json() -> None:
+    listed = json.loads(punctual("features", "list", "--views", "--json").stdout)
+    assert {row["view"] for row in listed} == {view.name for view in VIEWS}
+
+
+@pytest.mark.slow
+def test_features_are_built_and_materialized_with_figures_as_json(tmp_path: Path) -> None:
+    out = tmp_path / "city"
+    punctual("simulate", str(out), "--size", "small", "--days", "1")
+    punctual("ingest", "canonical", str(out), workspace=tmp_path / "w")
+    built = json.loads(punctual("features", "build", "--json", workspace=tmp_path / "w").stdout)
+    again = punctual("features", "build", "--json", "--processes", "2", workspace=tmp_path / "w").stdout
+    assert json.loads(again) == built
+    versions = {row["view"]: row["versions"] for row in built["views"]}
+    assert set(versions) == {view.name for view in VIEWS} and versions["vehicle_motion"] > 100
+    done = json.loads(punctual("features", "materialize", "--json", workspace=tmp_path / "w").stdout)
+    assert done["online_store"].endswith("online.db") and done["known_until"].startswith("2026-01-0")
 
 
 @pytest.mark.parametrize("name", ["travel_by_pair", "prior_in_s"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,14 +20,17 @@ from feast import FeatureStore
 
 from data_contracts.workspace import Workspace
 from features.feast_repo import (
+    PROJECT,
     apply,
     historical,
     open_store,
     output_names,
+    write_repo_file,
 )
 from features.online_store import epoch_us, view_of
 from features.version_files import version_schema, write_missing_versions
 from features.views import DEPOT_STATE, LOOKUPS, VIEWS, ZONE_TRAFFIC
+from pipelines.demo import free_port
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOON_US = epoch_us(NOON)
@@ -185,3 +190,35 @@ def test_concurrent_applies_of_several_processes_lose_nothing(tmp_path: Path) ->
     assert names == {view.name for view in VIEWS} | {
         f"theirs_{who}_{number}" for who in range(4) for number in range(5)
     }
+
+
+@pytest.mark.slow
+def test_feasts_own_command_and_page_show_what_is_registered(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_missing_versions(workspace.features)
+    apply(open_store(workspace))
+    write_repo_file(workspace)
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("feast")), "-c", str(tmp_path), "ui", "--port", str(port)]
+    page = subprocess.Popen(
+        [*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            listed = answered(client, f"/api/v1/feature_views?project={PROJECT}", page)
+            assert client.get("/").text.lstrip().lower().startswith("<!doctype html")
+    finally:
+        page.terminate()
+        page.wait(30)
+    assert all(view.name in listed for view in VIEWS)
+
+
+def answered(client: httpx.Client, path: str, process: subprocess.Popen[bytes]) -> str:
+    """What a server that is starting answers once it does."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            return client.get(path).raise_for_status().text
+        except httpx.ConnectError:
+            time.sleep(0.2)
+    raise AssertionError(f"no answer; it ended with {process.poll()}")

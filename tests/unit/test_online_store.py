@@ -206,6 +206,26 @@ def test_two_processes_write_while_four_read_and_no_version_goes_back(location: 
     assert rows.known_us.tolist() == [60] * 10
 
 
+def test_views_are_read_at_once_as_they_are_one_by_one(writer: Writer, location: str):
+    for view, seen_us in ((DEPOT_STATE, NOON_US), (VEHICLE_MOTION, NOON_US + 1)):
+        known_us = [seen_us, 0, seen_us + 2 * NOON_US]
+        ids = ["D-1", "D-old", "D-future"]
+        writer.publish(
+            make_versions(view=view, ids=ids, values=[1, 2, 3], known_us=known_us, created_us=[1] * 3)
+        )
+    reader, views = reader_at(location), (VEHICLE_MOTION, WEATHER_NOW, DEPOT_STATE)
+    ids = ["D-future", None, "ü", "D-1", "nobody", "D-old", "D-1"]
+    taken = reader.take(ids)
+    for view, at_once in zip(views, reader.read_views(views, ids, NOON_US + 5), strict=True):
+        alone = reader.read(view, ids, NOON_US + 5)
+        for found in (at_once, taken.read(view, ids, NOON_US + 5)):
+            assert found.values.tobytes() == alone.values.tobytes()
+            assert found.known_us.tolist() == alone.known_us.tolist()
+            assert found.status.tolist() == alone.status.tolist()
+    assert [len(rows.status) for rows in reader.read_views(views, [], NOON_US)] == [0, 0, 0]
+    reader.close()
+
+
 @pytest.mark.parametrize("url", ["redis://localhost:1/0", "rediss://host", "unix:///run/redis.sock"])
 def test_a_url_is_a_redis_server_and_a_path_is_a_file(url: str, tmp_path: Path):
     assert type(reader_at(url)).__name__ == "RedisReader"
@@ -362,6 +382,48 @@ def test_a_materialization_that_was_cut_off_is_resumed(workspace: Workspace, mon
     OnlineWriter(workspace.online).publish(make_versions(ids=ids[:2], values=[7, 7]))
     materialize(open_store(workspace), NOON)
     assert reader.read(DEPOT_STATE, ids, NOON_US).values[:, 0].tolist() == [7, 7] + [1] * 18
+
+
+MATERIALIZER = """
+import sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from data_contracts.workspace import Workspace
+from features import feast_repo
+from features.online import OnlineWriter
+
+publish = OnlineWriter.publish
+
+def slowly(self, versions):
+    written = publish(self, versions)
+    if versions.view.name == "depot_state":
+        print("written", flush=True, file=sys.__stdout__)
+        time.sleep(0.3)
+    return written
+
+OnlineWriter.publish = slowly
+feast_repo.WRITE_BATCH_ROWS = 5
+store = feast_repo.open_store(Workspace(Path(sys.argv[1])))
+feast_repo.materialize(store, datetime(2026, 3, 2, 12, tzinfo=UTC))
+"""
+
+
+@pytest.mark.slow
+def test_a_materialization_whose_process_is_killed_is_resumed(workspace: Workspace):
+    ids = [f"D-{i:02}" for i in range(40)]
+    land(workspace, *[(name, NOON_US - 5, 1, 1.0) for name in ids])
+    command = [sys.executable, "-c", MATERIALIZER, str(workspace.root)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"written\n"
+    finally:
+        process.kill()
+        process.communicate()
+    reader = OnlineReader(workspace.online)
+    assert 0 < (reader.read(DEPOT_STATE, ids, NOON_US).status == Status.PRESENT).sum() < 40
+    materialize(open_store(workspace), NOON)
+    assert (reader.read(DEPOT_STATE, ids, NOON_US).values[:, 0] == 1).all()
 
 
 def test_view_that_does_not_fit_a_packed_vector_is_refused(workspace: Workspace):
