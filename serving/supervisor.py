@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
-#: BentoML makes a tracing span of every request, also where nobody collects them; a third of its own time.
+#: BentoML makes a tracing span of every request, also where nobody collects them.
 NO_SPANS = "tracing.excluded_urls=.*"
 
 
