@@ -84,9 +84,7 @@ class Room:
             self.go_on(200)
 
     def incidents(self, cause: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.client.get(f"/v1/incidents?cause={cause}&state=live").json()[
-            "incidents"
-        ]
+        found: list[dict[str, Any]] = self.client.get(f"/v1/incidents?cause={cause}").json()["incidents"]
         return found
 
 
