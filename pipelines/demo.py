@@ -42,6 +42,10 @@ SETTINGS = """\
 # A replayed day brings its own clock: events say when they were received.
 [serving]
 clock = "log"
+# The demo's own subscribers listen on this machine, without TLS.
+[serving.webhooks]
+plain_http = true
+allowed_networks = ["127.0.0.1/32"]
 """
 
 Say = Callable[[str], None]
@@ -73,6 +77,7 @@ class StopRow:
 class IncidentRow:
     """A line of the table of incidents; ``actions`` are those proposed last, the best first."""
 
+    incident_id: str
     cause: str
     span: str
     severity: str
@@ -179,6 +184,7 @@ def incident_rows(client: httpx.Client, zone: Any) -> list[IncidentRow]:
     told = [incident for incident in found if incident["told_at"]]
     return [
         IncidentRow(
+            incident_id=incident["incident_id"],
             cause=f"{incident['cause']} {incident['subject']['id']}",
             span=f"{_clock(incident['opened_at'], zone)}-{_ended(incident, zone)}",
             severity=incident["severity"],

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipelines import demo
+from pipelines import demo, demo_subscribers
 from pipelines.replay import Pace
 from pipelines.terminal import WIDTH_WITHOUT_TERMINAL, console, remarks, steps, table, write_json
 from pipelines.train import Trained
@@ -45,7 +45,7 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         trained, day, tables = demo.prepare(workspace, scenario, tell)
     zone = ZoneInfo(tables["routes"]["timezone"][0].as_py())
     remarks.print("starting the service ...", highlight=False)
-    with demo.live_service(workspace) as client:
+    with demo.live_service(workspace) as client, demo_subscribers.subscribed(client) as subscribers:
         console.print(
             f"Replaying {day:%A %d %B %Y}, which the model has never seen, against {client.base_url}"
         )
@@ -65,11 +65,24 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         console.print(listed)
         for line in proposals(incidents):
             console.print(line, soft_wrap=True, highlight=False)
+        console.print(f"Webhooks      {_webhooks(client, subscribers, incidents)}", soft_wrap=True)
         _write_text(workspace.reports / "demo.txt", [*tables_shown[-2:-1], whole, listed])
         console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
         console.print(f"reports       {report.parent}", soft_wrap=True)
         if keep:
             _keep(client)
+
+
+def _webhooks(
+    client: httpx.Client,
+    subscribers: Sequence[demo_subscribers.Subscriber],
+    incidents: Sequence[demo.IncidentRow],
+) -> str:
+    """What subscribers were sent about the largest incident, and in all."""
+    counts = demo_subscribers.settled(client)
+    largest = incidents[0] if incidents else None
+    incident_id, what = (largest.incident_id, largest.cause) if largest else (None, "")
+    return demo_subscribers.told(subscribers, incident_id, what, counts)
 
 
 def _only_warnings() -> None:

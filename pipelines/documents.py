@@ -1,4 +1,4 @@
-"""What is made from the definitions: ``docs/contracts.md``, ``docs/features.md`` and ``docs/grafana.json``.
+"""What is made from the definitions: pages of contracts, features and events, and a board for Grafana, in ``docs/``.
 
 ``python -m pipelines.documents`` (``make docs``) writes them; a test fails when they are stale.
 """
@@ -16,6 +16,7 @@ from data_contracts.tables import TABLES
 from features.moment import FEATURES, Feature
 from features.vectors import feature_set_hash
 from features.views import LOOKUPS, VIEWS, View
+from pipelines.events_page import events_page
 from pipelines.grafana import grafana_page
 from pipelines.readme import filled
 
@@ -72,7 +73,12 @@ def features_page() -> str:
     return head + moment + "\n## Views\n\n" + "\n".join(_view(view) for view in VIEWS)
 
 
-PAGES = {"contracts.md": contracts_page, "features.md": features_page, "grafana.json": grafana_page}
+PAGES = {
+    "contracts.md": contracts_page,
+    "features.md": features_page,
+    "events.md": events_page,
+    "grafana.json": grafana_page,
+}
 
 
 def write(folder: Path = DOCS) -> list[Path]:
