@@ -52,7 +52,8 @@ library of the specification verifies them:
 ```python
 from standardwebhooks import Webhook
 
-event = Webhook(secret).verify(body, headers)  # raises where nothing fits, or the request is over 5 minutes old
+# raises where no signature fits, or the request is over 5 minutes old
+event = Webhook(secret).verify(body, headers)
 ```
 
 - **An answer of 2xx within {timeout_s:g} s is a yes.** Anything else is tried again: {schedule}, each wait

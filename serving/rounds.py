@@ -16,14 +16,17 @@ from serving.batch import Batch
 from serving.cadence import Cadence, Due, HistoryTail, RouteCadence, due, slipped, worth_keeping
 from serving.desk import Desk
 from serving.disruptions import Disruptions
+from serving.drift import DriftPolicy, drift
 from serving.forecasts import ModelName, documents
 from serving.grouping import IncidentPolicy
 from serving.kept import MadeWith, made_with_of
 from serving.lessons import Lessons
 from serving.ops import OpsStore, StoredForecast
+from serving.outbox import EventType, outbox_event
 from serving.promises import PromisePolicy
 from serving.rules import RulePolicy
 from serving.scoring import Forecaster, Manner, Scores, score
+from serving.taught import Taught
 from serving.telling import Document
 from serving.times import US
 
@@ -39,6 +42,7 @@ class EngineSettings:
     rules: RulePolicy = field(default_factory=RulePolicy)
     incidents: IncidentPolicy = field(default_factory=IncidentPolicy)
     advice: AdvicePolicy = field(default_factory=AdvicePolicy)
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
 
 
 class Rounds:
@@ -73,7 +77,9 @@ class Rounds:
         """
         cadence = self._settings.cadence
         dirty = [route.route_id for route in self._routes.values() if route.dirty]
+        before = self._lessons.taught(model.version)
         self._lessons.learn(dirty, self._book, model, at_us, batch.learned)
+        self._tell_drift(before, model, at_us, batch)
         manner = self._manner(model)
         since_s = (at_us - last_us) / US if last_us else 0.0
         todo = due(self._routes.values(), at_us, since_s, cadence)
@@ -133,6 +139,12 @@ class Rounds:
         last_us = max((stop.planned_arrival_us or 0 for stop in stops), default=0)
         departs_us = (route.planned_departure_us or 0) if route else 0
         return at_us - max(cadence.touched_us, last_us, departs_us) >= limits.keep_silent_route_s * US
+
+    def _tell_drift(self, before: Taught, model: Forecaster, at_us: int, batch: Batch) -> None:
+        news = drift(before, self._lessons.taught(model.version), self._settings.drift)
+        if news is not None:
+            data = {"model": model.name, "version": model.version, **news}
+            batch.outbox.append(outbox_event(EventType.CALIBRATION_DRIFTED, model.name, at_us, data))
 
     def _manner(self, model: Forecaster) -> Manner:
         taught = self._lessons.taught(model.version)

@@ -16,6 +16,7 @@ from serving.advice import AdvicePolicy
 from serving.alerts import AlertPolicy
 from serving.cadence import Cadence
 from serving.customers.timing import TimingPolicy
+from serving.drift import DriftPolicy
 from serving.grouping import IncidentPolicy
 from serving.log import Clock
 from serving.promises import PromisePolicy
@@ -178,6 +179,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         "rules": RulePolicy(),
         "incidents": IncidentPolicy(),
         "advice": AdvicePolicy(),
+        "drift": DriftPolicy(),
     }
     engine = EngineSettings(
         coverage=float(table.pop("coverage", EngineSettings().coverage)),

@@ -3,6 +3,7 @@ go on without a gap."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -118,6 +119,12 @@ class Listener(threading.Thread):
         return last_id
 
 
+async def unhurried(request: Received, writer: asyncio.StreamWriter) -> None:
+    """Says yes after a while, so that a sender is often killed in between."""
+    await asyncio.sleep(0.4)
+    await answering(204, b"")(request, writer)
+
+
 def moody(seed: int) -> Callable[[Received, object], object]:
     """A receiver that says no, or nothing, now and then."""
     draw = random.Random(seed)
@@ -162,7 +169,7 @@ def kills(workspace: Workspace, tmp_path: Path, count: int, seed: int) -> None:
     draw = random.Random(seed)
     with (
         receiving(moody(seed)) as moods,  # type: ignore[arg-type]
-        receiving() as calm,
+        receiving(unhurried) as calm,
         served(workspace, tmp_path / "service.log") as service,
         httpx.Client(base_url=service.base_url, timeout=10.0) as client,
     ):
@@ -173,7 +180,7 @@ def kills(workspace: Workspace, tmp_path: Path, count: int, seed: int) -> None:
         try:
             for number in range(count):
                 tell(client, 2 * number)
-                kill(service, ("sender", "engine")[number % 2], draw.uniform(0.0, 1.5))
+                kill(service, ("sender", "engine")[number % 2], draw.uniform(0.0, 1.0))
                 tell(client, 2 * number + 1)
             until(lambda: client.get("/v1/summary").json()["behind"] == 0, within_s=120.0)
             outbox = OpsReader(workspace.ops)

@@ -9,15 +9,18 @@ import pytest
 from test_engine import Bench, late_day
 
 from pipelines.events_page import events_page
+from serving.drift import DriftPolicy
 from serving.outbox import EventType
+from serving.rounds import EngineSettings
 from serving.webhooks.policy import Outcome, Why
 from serving.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Every event of a day on which a courier is late."""
-    bench = Bench(tmp_path_factory.mktemp("day"))
+    """Every event of a day on which a courier is late, watched by an engine that calls anything a drift."""
+    settings = EngineSettings(drift=DriftPolicy(off_by=0.0, every_lessons=1))
+    bench = Bench(tmp_path_factory.mktemp("day"), settings)
     bench.play(*late_day())
     return [event.body for _, event in bench.reader.outbox(0, 10_000)]
 
@@ -29,7 +32,8 @@ def test_every_event_of_a_day_is_as_it_is_documented(sent: list[bytes]) -> None:
         seen.add(event.type)
         EVENT_DATA[EventType(event.type)].model_validate(event.data)
         assert set(event.data) <= set(EVENT_DATA[EventType(event.type)].model_fields)
-    assert len(seen) >= 5, seen
+    assert seen >= {"model.calibration.drifted", "eta.window.changed", "disruption.opened"}, seen
+    assert len(seen) >= 6, seen
 
 
 def test_every_event_fits_a_webhook_whole(sent: list[bytes]) -> None:
