@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from data_contracts.record import MODEL, TICK
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
-from features.vectors import Vectors, assemble, feature_set_hash
+from features.vectors import Vectors, assemble
 from serving.engine import Engine
 from serving.log import Clock, EventLog, NewEvent
 from serving.models import ModelShelf
 from serving.ops import OpsStore
 from serving.rounds import EngineSettings
 from serving.times import US
-from training.boosters import OBJECTIVES, BoosterSettings, Predictor, fit
-from training.calibration import Calibrator, Raw
-from training.forecaster import DeliveryForecaster
-from training.situations import Situations
+from training.dataset import Dataset
+from training.forecaster import train
 
 SEED = 7
 NOON_US = 1_772_452_800 * US
@@ -32,7 +31,7 @@ ZONES, AREA = 120, "A"
 LEG_S, DOOR_S = 260.0, 140.0
 #: Departures and delays are spread over so much.
 SPREAD_US = 2_000 * US
-TRAINING_ROWS = 20_000
+TRAINING_ROWS, TRAINING_DAYS = 8_000, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,34 +193,17 @@ def engine_of(workspace: Workspace, log: EventLog, settings: EngineSettings | No
 
 
 def crown(workspace: Workspace, fleet: Fleet) -> None:
-    """A model of the size that `train` makes, of the fleet's own vectors with made-up errors."""
-    rows = _vectors(workspace, fleet)
-    rng = np.random.default_rng(SEED)
+    """A model of the size that `punctual train` makes, of the fleet's own vectors with made-up errors."""
+    rng, rows = np.random.default_rng(SEED), _vectors(workspace, fleet)
     rows = rows.take(rng.integers(0, len(rows), TRAINING_ROWS))
     jitter = rng.normal(1.0, 0.1, rows.matrix.shape).astype(np.float32)
-    rows = Vectors(
-        rows.stop_ids,
-        rows.route_ids,
-        rows.as_of_us,
-        rows.matrix * jitter,
-        rows.base_s,
-        rows.ages_s,
-        rows.zone_ids,
-    )
+    rows = replace(rows, matrix=rows.matrix * jitter)
     error_s = np.nan_to_num(rows.matrix[:, :12]).astype(np.float64).sum(axis=1) * 0.01
     arrival_s = rows.base_s + error_s + rng.gamma(2.0, 60.0, len(rows))
-    texts = {name: fit(name, rows.matrix, arrival_s - rows.base_s, BoosterSettings()) for name in OBJECTIVES}
-    predictors = {name: Predictor(text) for name, text in texts.items()}
-    low, median, high, mean = (rows.base_s + p.predict(rows.matrix) for p in predictors.values())
-    model = DeliveryForecaster(
-        "bench",
-        "1",
-        predictors,
-        Calibrator.fit(Raw.of(low, median, high, mean), arrival_s),
-        np.zeros(rows.matrix.shape[1], np.float32),
-        Situations.of(rows),
-        feature_set_hash(),
-    )
+    days = [f"2026-02-{1 + at % TRAINING_DAYS:02d}" for at in range(len(rows))]
+    outcomes = pl.DataFrame({"service_date": days, "cluster": days})
+    dataset = Dataset(rows, outcomes, arrival_s, rows.as_of_us + np.rint(arrival_s * US).astype(np.int64))
+    model, _ = train(dataset, name="bench", version="1")
     model.save(workspace.models / "1", rows)
     workspace.champion.write_text('{"version": "1", "alias": "champion"}')
 

@@ -23,11 +23,10 @@ DEFAULT_LIMIT = 100
 def stop_eta(request: Request) -> Response:
     """The latest forecast of a stop."""
     runtime, stop_id = runtime_of(request), request.path_params["stop_id"]
-    rows = runtime.ops.forecasts([stop_id])
-    if not rows:
+    body = runtime.latest(stop_id)
+    if body is None:
         raise _not_scored(runtime, stop_id)
-    runtime.served.keep(rows)
-    return JSON(rows[0][1])
+    return JSON(body)
 
 
 def stop_history(request: Request) -> Response:

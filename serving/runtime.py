@@ -60,6 +60,12 @@ class Runtime:
             return self.ops.checkpoint().as_of_us
         return self.log.now_us()
 
+    def latest(self, stop_id: str) -> bytes | None:
+        """The latest forecast of a stop, which is kept as served before it is."""
+        rows = self.ops.forecasts([stop_id])
+        self.served.keep(rows)
+        return rows[0][1] if rows else None
+
     def close(self) -> None:
         self.turns.close()
         self.subscriptions.close()

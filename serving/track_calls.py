@@ -113,7 +113,7 @@ def _stop(request: Request, claims: dict[str, Any]) -> dict[str, Any]:
 def _forecast(request: Request, stop_id: str) -> dict[str, Any] | None:
     """The latest forecast, with reasons as they were last told."""
     runtime = runtime_of(request)
-    body = runtime.ops.forecast(stop_id)
+    body = runtime.latest(stop_id)
     if body is None:
         return None
     forecast: dict[str, Any] = orjson.loads(body)

@@ -110,7 +110,7 @@ def _stop(request: Request) -> CustomerStop:
 
 
 def _forecast(request: Request, stop_id: str) -> dict[str, dict[str, str]]:
-    body = runtime_of(request).ops.forecast(stop_id)
+    body = runtime_of(request).latest(stop_id)
     if body is None:
         detail = f"stop {stop_id!r} is known but not scored yet; POST /v1/eta scores it now"
         raise ProblemError(HTTPStatus.NOT_FOUND, "not-scored-yet", detail)
