@@ -102,7 +102,7 @@ class BoosterSettings:
         """The size that so many training rows bear: few rows are learned from in more and smaller steps."""
         if rows >= FEW_ROWS:
             return cls()
-        return cls(trees=300, leaves=15, learning_rate=0.04, min_rows_in_leaf=40)
+        return cls(trees=200, leaves=15, learning_rate=0.05, min_rows_in_leaf=40)
 
     def parameters(self) -> dict[str, Any]:
         return {
