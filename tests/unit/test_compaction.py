@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from features.live import LiveFeatures
 from pipelines.logged import land_log, read_logged
 from serving.archive import archived
 from serving.compaction import compact, recover, snapshots
+from serving.database import is_sound
 from serving.engine import Engine
 from serving.log import Clock, EventLog, Head, NewEvent, Verdict
 from serving.ops import OpsStore
@@ -219,3 +224,36 @@ def test_events_are_taken_while_the_log_is_truncated(workspace: Workspace, log: 
     other.close()
     assert done.dropped == before - 2 and len(taken) == 50
     assert log.last().received_us == NOON_US + int(8 * HOUR_S + 49) * US
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.on_demand)])
+def test_kills_in_the_middle_of_a_compaction_lose_nothing(
+    workspace: Workspace, log: EventLog, tmp_path: Path, kills: int
+) -> None:
+    run(
+        workspace,
+        log,
+        *(replace(ping(5.5 * HOUR_S), event_id=f"k{n}") for n in range(3000)),
+        later(7),
+        later(7.5),
+    )
+    workspace.settings.write_text('[serving]\nclock = "log"\n[serving.retention]\nlog_s = 3600\n')
+    land_log(workspace, tmp_path / "before")
+    command = [sys.executable, "-m", "serving.compaction_process", str(workspace.root)]
+    draw = random.Random(7)
+    started_s = time.monotonic()
+    assert subprocess.run([*command[:-1], str(tmp_path / "empty")], capture_output=True).returncode == 0
+    start_s = time.monotonic() - started_s
+    for _ in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(start_s * draw.uniform(0.6, 1.1))
+        process.kill()
+        process.wait()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    land_log(workspace, tmp_path / "after")
+    before, after = read_logged(tmp_path / "before"), read_logged(tmp_path / "after")
+    assert {name: rows.sort("seq").rows() for name, rows in before.items()} == {
+        name: rows.sort("seq").rows() for name, rows in after.items()
+    }
+    assert log.read(0, 1)[0].seq == log.last().seq - 1
+    assert all(is_sound(path) for path in snapshots(workspace))

@@ -26,7 +26,7 @@ from serving.log import Clock
 from serving.settings import ServiceSettings
 from serving.times import wall_now_us
 
-#: Requests to each call; many more with ``PUNCTUAL_FUZZ`` set.
+#: Requests to each call; as many more as ``PUNCTUAL_FUZZ`` says.
 EXAMPLES = int(os.environ.get("PUNCTUAL_FUZZ", "6"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = "/v1/stream"
