@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -101,24 +102,24 @@ def test_in_any_span_no_more_than_burst_and_rate_are_let_through(
         assert (len(through) - first) * step_ns <= span_ns + most * SECOND_NS + step_ns
 
 
-def _call(path: Path, until_s: float, counts: Queue[int]) -> None:
+def _call(path: Path, together: Barrier, told: Queue[tuple[int, float, float]]) -> None:
     rates, count = Rates(path, burst_s=0.5), 0
-    while time.monotonic() < until_s:
+    together.wait(120)
+    started_s = time.monotonic()
+    while time.monotonic() < started_s + 1.0:
         count += rates.wait_s(7, 200.0) == 0
-    counts.put(count)
+    told.put((count, started_s, time.monotonic()))
     rates.close()
 
 
 def test_several_processes_share_one_rate(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    counts: Queue[int] = context.Queue()
-    started_s = time.monotonic()
-    until_s = started_s + 3.0
-    callers = [context.Process(target=_call, args=(tmp_path / "rates", until_s, counts)) for _ in range(3)]
+    told: Queue[tuple[int, float, float]] = context.Queue()
+    together = context.Barrier(3)
+    callers = [context.Process(target=_call, args=(tmp_path / "rates", together, told)) for _ in range(3)]
     for caller in callers:
         caller.start()
-    total = sum(counts.get(timeout=60) for _ in callers)
+    counts, starts, ends = zip(*(told.get(timeout=120) for _ in callers), strict=True)
     for caller in callers:
         caller.join(60)
-    took_s = time.monotonic() - started_s
-    assert 100 < total <= 200.0 * (took_s + 0.5) + 1
+    assert 200 <= sum(counts) <= 200.0 * (max(ends) - min(starts) + 0.5) + 1
