@@ -63,6 +63,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("punctual_engine_behind_records", "engine, records"),
                     ("punctual_sender_behind_events", "sender, events"),
                     ("punctual_webhook_messages_pending", "webhooks, messages"),
+                    ("punctual_scoring_waiting", "scoring, requests"),
                 ),
             ),
         ),

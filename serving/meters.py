@@ -38,6 +38,7 @@ class Meters:
     engine_starts: Counter
     attempts: Counter
     streams: Gauge
+    waiting: Gauge
 
 
 @cache
@@ -49,6 +50,9 @@ def meters() -> Meters:
 
     def counter(name: str, text: str, *labels: str) -> Counter:
         return Counter(f"punctual_{name}", text, labels, registry=registry)
+
+    def gauge(name: str, text: str) -> Gauge:
+        return Gauge(f"punctual_{name}", text, multiprocess_mode="livesum", registry=registry)
 
     def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"punctual_{name}", text, labels, buckets=buckets, registry=registry)
@@ -70,9 +74,8 @@ def meters() -> Meters:
         attempts=counter(
             "webhook_attempts", "Deliveries to webhooks that were tried, by outcome.", "outcome"
         ),
-        streams=Gauge(
-            "punctual_streams", "Open event streams.", multiprocess_mode="livesum", registry=registry
-        ),
+        streams=gauge("streams", "Open event streams."),
+        waiting=gauge("scoring_waiting", "Requests that are scored or wait for it, in all workers."),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TypeVar
 
+from serving.meters import meters
 from serving.problems import ProblemError
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Turns:
             raise overloaded(f"{self.inside} requests are waiting to be scored by this worker; come again")
         self.inside += 1
         self._stops += stops
+        meters().waiting.inc()
         try:
             await asyncio.sleep(0)  # whoever came at the same time is counted before anybody is served
             if stops <= ON_THE_SPOT and not self._elsewhere:
@@ -63,6 +65,7 @@ class Turns:
         finally:
             self.inside -= 1
             self._stops -= stops
+            meters().waiting.dec()
 
     async def _in_line(self, work: Callable[[], T]) -> T:
         self._elsewhere += 1
