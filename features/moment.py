@@ -371,6 +371,12 @@ def leg_m(leg_distance_m: Float) -> Float:
     return leg_distance_m
 
 
+@feature(unit="stops/km", low=0, high=50)
+def density_ahead(rank: Float, metres_ahead: Float) -> Float:
+    """How densely the stops up to this one lie along the way, at most 50 a kilometre."""
+    return np.where(np.isnan(metres_ahead), np.nan, 1000.0 * rank / np.maximum(metres_ahead, 1.0))
+
+
 def _metres_north(lat: Float) -> Float:
     return np.radians(lat - np.rint(lat)) * EARTH_RADIUS_M
 
@@ -575,6 +581,7 @@ FEATURES: tuple[Feature, ...] = (
     depot_sort_delay_s,
     distance_to_stop_m,
     leg_m,
+    density_ahead,
     target_north_m,
     target_east_m,
     origin_north_m,

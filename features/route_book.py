@@ -41,12 +41,14 @@ class RouteBook:
         """Fold one message, as ``apply`` does."""
         body = told.body
         if isinstance(body, StopEvent):
-            return (body.route_id,), self._follow_or_wait(self._known(body.route_id), body, told)
+            route = self._known(body.route_id)
+            route.heard_us = told.received_us
+            return (body.route_id,), self._follow_or_wait(route, body, told)
         if isinstance(body, StopPlan):
             touched = self._plan_stop(body)
             return touched, self._catch_up(self._routes[touched[0]], told) if touched else ()
-        route = self._plan_route(body)
-        return (body["route_id"],), self._catch_up(route, told) if route else ()
+        planned = self._plan_route(body)
+        return (body["route_id"],), self._catch_up(planned, told) if planned else ()
 
     def _known(self, route_id: str) -> Route:
         """A route; one that nothing was planned of yet is kept for what comes before its plan."""
@@ -65,7 +67,8 @@ class RouteBook:
         return ()
 
     def _catch_up(self, route: Route, told: Message) -> Sequence[Observation]:
-        """Follow events that waited for this record; what they teach is known from now on."""
+        """Follow events that waited for this plan; what they teach is known from now on."""
+        route.heard_us = told.received_us
         if not route.waiting:
             return ()
         waiting, route.waiting = route.waiting, []
@@ -80,12 +83,8 @@ class RouteBook:
         return [route_id for route_id, route in self._routes.items() if route.remaining()]
 
     def heard_since(self, instant_us: int) -> list[str]:
-        """Routes that still have a stop to reach, or of which something was heard from an instant on."""
-        return [
-            route_id
-            for route_id, route in self._routes.items()
-            if route.remaining() or route.waiting or route.progress.known_us >= instant_us
-        ]
+        """Routes of which something was heard, or is planned, from an instant on."""
+        return [route_id for route_id, route in self._routes.items() if route.expected_us >= instant_us]
 
     def route(self, route_id: str) -> Route | None:
         return self._routes.get(route_id)

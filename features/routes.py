@@ -78,6 +78,7 @@ class Route:
 
     planned : False while only stops or events of it have been received
     told_us : when the plan that stands was made
+    heard_us : when something was last received of it
     waiting : events that came before the route or the stop that they speak of
     """
 
@@ -95,7 +96,14 @@ class Route:
     progress: Progress = field(default_factory=Progress)
     planned: bool = True
     told_us: int = 0
+    heard_us: int = 0
     waiting: list[StopEvent] = field(default_factory=list)
+
+    @property
+    def expected_us(self) -> int:
+        """The last instant at which something of it was heard or is planned."""
+        arrivals_us = (stop.planned_arrival_us or 0 for stop in self.stops.values())
+        return max(self.heard_us, self.planned_departure_us or 0, *arrivals_us, 0)
 
     def remaining(self) -> list[StopPlan]:
         """Stops not yet reached and not given up, in their order; none before the route itself is known."""

@@ -184,6 +184,8 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
     pace = shrunk(columns["to_pace__mean"], columns["to_pace__weight"], np.zeros_like(leg_us), PACE_SHRINKAGE)
     jam_millionths = _along_route(zero_if_unknown(columns["to_traffic__jam"]) * 1e6, starts)
     known_jams = _along_route(np.isfinite(columns["to_traffic__jam"]).astype(np.float64), starts)
+    metres = _along_route(zero_if_unknown(columns["leg_distance_m"]), starts).astype(np.float64)
+    unknown_legs = _along_route(np.isnan(columns["leg_distance_m"]).astype(np.float64), starts)
     return {
         "leg_log_ratio": leg_log_ratio,
         "courier_log_ratio": courier_log_ratio,
@@ -192,6 +194,7 @@ def _expectations(itinerary: Itinerary, columns: Mapping[str, Float]) -> dict[st
         "base_s": base / 1e6,
         "reference_ahead_us": _along_route(columns["reference_us"], starts).astype(np.float64),
         "pace_us": _along_route(pace * leg_us, starts).astype(np.float64),
+        "metres_ahead": np.where(unknown_legs > 0, np.nan, metres),
         "mean_jam": np.where(known_jams > 0, jam_millionths / 1e6 / np.maximum(known_jams, 1), np.nan),
     }
 

@@ -321,6 +321,18 @@ def test_plan_of_a_route_that_was_only_heard_of_is_taken_whenever_it_was_made():
     assert told.book.route_ids() == ["R-9"]
 
 
+def test_routes_are_heard_of_until_nothing_more_is_planned_of_them():
+    told = Told(stops=1)
+    told.tell("stop_events", event("arrived", "S-stray", 5) | {"route_id": "R-stray"}, minute=5)
+    told.tell("routes", make_route("R-far", planned_departure_at=at(5_000)), minute=-60)
+    assert set(told.book.heard_since(at(5))) == {"R-1", "R-stray", "R-far"}
+    assert set(told.book.heard_since(at(6))) == {"R-1", "R-far"}, "a stop of R-1 is planned for 08:10"
+    assert told.book.heard_since(at(11)) == ["R-far"]
+    restored = RouteBook()
+    restored.load("R-stray", told.book.dump("R-stray"))
+    assert restored.heard_since(at(5)) == ["R-stray"]
+
+
 def test_ping_touches_the_route_of_its_vehicle_until_another_one_takes_over():
     told = Told()
     told.tell("routes", make_route(vehicle_id="V-9"), minute=1)

@@ -329,3 +329,18 @@ def test_columns_that_go_dark_are_those_that_a_dead_feed_leaves_empty(feed: str)
     assert np.isnan(dark.ages_s[feed]).all()
     assert not np.array_equal(whole.matrix, dark.matrix, equal_nan=True)
     assert darkened(whole, {feed: np.zeros(len(whole), np.bool_)}) is whole
+
+
+def test_density_is_stops_by_kilometre_of_the_way_to_a_stop():
+    told = Told(stops=0)
+    for number, metres in enumerate((500.0, 250.0, 0.0), start=1):
+        told.tell("stops", make_stop(number, planned_distance_m=metres), minute=-60)
+    assert feature(forecast_of(told, -5), "density_ahead") == pytest.approx([2.0, 2 / 0.75, 3 / 0.75])
+
+
+def test_density_is_unknown_beyond_a_leg_of_unknown_length():
+    told = Told(stops=0)
+    told.tell("stops", make_stop(1, planned_distance_m=500.0), minute=-60)
+    told.tell("stops", make_stop(2), minute=-60)
+    first, second = feature(forecast_of(told, -5), "density_ahead")
+    assert first == 2.0 and np.isnan(second)
