@@ -204,7 +204,7 @@ ORDER BY 3, 2, 1
 DELETE FROM forecast_history WHERE as_of_us < ?
 
 -- name: forget_outbox
-DELETE FROM outbox WHERE at_us < ?
+DELETE FROM outbox WHERE at_us < ? AND position <= (SELECT max(position) FROM outbox) - 100000
 
 -- name: forget_alerts
 DELETE FROM alerts WHERE state = 'resolved' AND resolved_us < ?

@@ -73,6 +73,8 @@ class Sender:
         """Enter new events of the outbox for those who want them; give how many were read."""
         position = self._store.position()
         rows = self._outbox.outbox(position, ROWS)
+        if rows and rows[0][0] > position + 1:
+            self._tell_lost(position)
         if rows:
             webhooks, now_us = self._store.webhooks(), self._now_us()
             self._store.take([self._taken(*row) for row in rows], webhooks, now_us)
@@ -80,6 +82,12 @@ class Sender:
             log.warning("outbox_was_made_anew", taken=position, last=last)
             self._store.step_back(last)
         return len(rows)
+
+    def _tell_lost(self, position: int) -> None:
+        """Say so where the outbox forgot events before they were taken, as after months without a sender."""
+        before_first, _ = self._outbox.outbox_span()
+        if before_first > position > 0:
+            log.error("events_lost", taken=position, goes_on_after=before_first)
 
     def _taken(self, position: int, event: OutboxEvent) -> Taken:
         return Taken(position=position, event=event, payload=fitted(event.body, self._policy.payload_bytes))

@@ -132,6 +132,20 @@ def test_an_event_enters_the_outbox_once(ops: OpsStore, reader: OpsReader) -> No
     assert reader.outbox_span() == (0, 1)
 
 
+def test_the_newest_events_are_kept_whatever_their_age_so_that_a_slow_sender_finds_its_own(
+    ops: OpsStore, reader: OpsReader
+) -> None:
+    rows = [(n, f"e-{n}", n) for n in (*range(1, 13), 100_010)]
+    sql = "INSERT INTO outbox (position, event_id, type, subject, at_us, body) VALUES (?, ?, 't', 'S', ?, x'7b7d')"
+    ops._connection.executemany(sql, rows)
+    with ops.transaction() as tx:
+        tx.forget_history(4)
+    assert reader.outbox_span() == (3, 100_010)
+    with ops.transaction() as tx:
+        tx.forget_history(1_000_000)
+    assert reader.outbox_span() == (10, 100_010)
+
+
 def test_readers_cannot_write(reader: OpsReader) -> None:
     with pytest.raises(Exception, match="readonly"):
         reader._connection.execute("DELETE FROM alerts")

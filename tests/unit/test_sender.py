@@ -405,6 +405,20 @@ def test_an_outbox_that_was_made_anew_is_read_again_and_known_events_are_not_sen
     assert len(scene.states("w-1")) == 7
 
 
+def test_events_that_were_forgotten_before_they_were_taken_are_told(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.subscribe("w-1", "https://example.test/")
+    sender = manual(scene, lambda *_: None)
+    scene.put(2)
+    sender.take()
+    assert "events_lost" not in capsys.readouterr().out
+    scene.put(4)
+    scene.ops._connection.execute("DELETE FROM outbox WHERE position <= 4")
+    assert sender.take() == 2
+    assert "events_lost" in capsys.readouterr().out
+
+
 def test_what_ended_long_ago_is_forgotten_and_what_is_to_be_sent_is_not(scene: Scene) -> None:
     webhook = scene.subscribe("w-1", "https://example.test/")
     scene.put(2)
