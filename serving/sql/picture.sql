@@ -248,7 +248,7 @@ SELECT timezone, service_date, count(*) FROM seen_route GROUP BY timezone, servi
 WITH day AS (
     SELECT s.state, s.reached_us, s.late_probability, coalesce(p.first_end_us, s.promised_end_us) AS end_us
     FROM seen_stop AS s JOIN seen_route AS r USING (route_id) LEFT JOIN promises AS p ON p.stop_id = s.stop_id
-    WHERE r.service_date = ?1
+    WHERE r.service_date = ?1 AND s.state <> 'withdrawn'
 )
 SELECT count(*) AS stops, count(end_us) AS promised,
     coalesce(sum(end_us IS NOT NULL AND reached_us <= end_us), 0) AS on_time,

@@ -83,6 +83,12 @@ class Room:
         while self.rest and not self.incidents("storm"):
             self.go_on(200)
 
+    def late_stop(self) -> str:
+        """The stop ahead that is most likely late, once it storms."""
+        self.storm_out()
+        stops = self.client.get("/v1/stops?limit=50").json()["features"]
+        return next(str(stop["id"]) for stop in stops if stop["properties"]["state"] == "ahead")
+
     def incidents(self, cause: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get(f"/v1/incidents?cause={cause}").json()["incidents"]
         return found

@@ -122,8 +122,7 @@ def test_axe_finds_nothing_serious(browser: Any, storm: Room, scheme: str) -> No
         page.wait_for_selector("#list table")
         page.click("#tab-late")
         page.wait_for_selector("#list h2")
-        stop_id = storm.client.get("/v1/stops?limit=1").json()["features"][0]["id"]
-        page.goto(f"{storm.url}/ops#/stop/{stop_id}")
+        page.goto(f"{storm.url}/ops#/stop/{storm.late_stop()}")
         page.wait_for_selector("#detail .u-wrap")
         assert serious_faults(page) == []
 
@@ -187,8 +186,7 @@ def _outbox_end(room: Room) -> int:
 def _until_told(room: Room) -> None:
     """Let customers ask for three changes, and wait until that has left."""
     before = len(_outbox(room))
-    stop_id = room.client.get("/v1/stops?limit=1").json()["features"][0]["id"]
-    token = room.client.post(f"/v1/stops/{stop_id}/link").json()["path"].split("#")[1]
+    token = room.client.post(f"/v1/stops/{room.late_stop()}/link").json()["path"].split("#")[1]
     for choice in ("neighbour", "safe_place", "another_day"):
         answer = room.client.post(f"/v1/track/{token}/changes", json={"choice": choice})
         assert answer.status_code == 202, answer.text

@@ -14,26 +14,20 @@ from tests.browser.looking import PHONE, looking, serious_faults
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]
 
 
-def late_stop(room: Room) -> str:
-    """The stop ahead that is most likely late."""
-    room.storm_out()
-    return str(room.client.get("/v1/stops?limit=1").json()["features"][0]["id"])
-
-
 def link(room: Room, stop_id: str) -> str:
     return str(room.url + room.client.post(f"/v1/stops/{stop_id}/link").json()["path"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_axe_finds_nothing_serious(browser: Any, storm: Room, scheme: str) -> None:
-    with looking(browser, link(storm, late_stop(storm)), color_scheme=scheme, **PHONE) as page:
+    with looking(browser, link(storm, storm.late_stop()), color_scheme=scheme, **PHONE) as page:
         page.wait_for_selector(".window")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert serious_faults(page) == []
 
 
 def test_it_says_window_stops_and_how_sure(browser: Any, storm: Room) -> None:
-    stop_id = late_stop(storm)
+    stop_id = storm.late_stop()
     told = storm.client.get(f"/v1/stops/{stop_id}").json()
     with looking(browser, link(storm, stop_id), **PHONE) as page:
         page.get_by_text("Arrives between").wait_for()
@@ -45,7 +39,7 @@ def test_it_says_window_stops_and_how_sure(browser: Any, storm: Room) -> None:
 
 
 def test_a_choice_is_passed_on_without_a_mouse(browser: Any, storm: Room) -> None:
-    stop_id = late_stop(storm)
+    stop_id = storm.late_stop()
     with looking(browser, link(storm, stop_id), **PHONE) as page:
         page.wait_for_selector("#choices:not([hidden])")
         page.focus("input[value=later_today]")
@@ -64,7 +58,7 @@ def test_a_choice_is_passed_on_without_a_mouse(browser: Any, storm: Room) -> Non
 
 def test_an_expired_or_broken_link_says_so(browser: Any, storm: Room) -> None:
     signer = Signer(storm.workspace.signing)
-    past = signer.seal(Purpose.TRACK, {"stop_id": late_stop(storm)}, wall_now_us() - US)
+    past = signer.seal(Purpose.TRACK, {"stop_id": storm.late_stop()}, wall_now_us() - US)
     with looking(browser, f"{storm.url}/track#{past}", **PHONE) as page:
         page.get_by_text("This link has expired").wait_for()
         assert page.locator("#choices").is_hidden()

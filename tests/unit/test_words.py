@@ -9,6 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
+from data_contracts.tables import STOP_EVENT_KINDS, TABLES
+from features.vectors import FEEDS
+from serving.advice import Kind
+from serving.alerts import STOP_RULES, Rule
+from serving.changes import Choice
+from serving.incidents import Cause, State, Why
+from serving.outbox import EventType
+from serving.promises import Revise
+from serving.track import TOLD_CAUSES
+from training.reasons import CAUSES
+
 ASSETS = Path(__file__).parents[2] / "serving" / "dashboard" / "assets"
 LANGUAGES = sorted(path.stem for path in (ASSETS / "words").glob("*.json"))
 SCRIPTS = {path.name: path.read_text(encoding="utf-8") for path in (ASSETS / "js").glob("*.js")}
@@ -51,6 +62,29 @@ def test_every_word_that_a_page_asks_for_is_there() -> None:
     asked |= {key for text in SCRIPTS.values() for key in re.findall(r'\bt\("([^"]+)"', text)}
     assert len(asked) > 80
     assert asked <= set(words("en"))
+
+
+def test_every_code_that_the_api_gives_has_words() -> None:
+    """A new cause, rule, event or choice in the service has to be told in the pages too."""
+    codes = {
+        "reason": set(CAUSES),
+        "cause": set(Cause),
+        "cause.story": set(Cause),
+        "incident.state": set(State),
+        "why": set(Why),
+        "evidence": set(Rule) - set(STOP_RULES),
+        "action": set(Kind),
+        "action.how": set(Kind),
+        "event": {*STOP_EVENT_KINDS, *EventType} - {EventType.WEBHOOK_TEST},
+        "revise": set(Revise),
+        "choice": set(Choice),
+        "confidence": {f"STALE_{feed.upper()}" for feed in FEEDS},
+        "track.reason": {*TOLD_CAUSES, "OTHER"},
+        "feed": set(TABLES),
+    }
+    told = words("en")
+    wanted = {f"{kind}.{code}" for kind, known in codes.items() for code in known}
+    assert sorted(wanted - set(told)) == []
 
 
 def test_no_script_makes_markup_of_text() -> None:

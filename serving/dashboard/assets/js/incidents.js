@@ -34,7 +34,7 @@ function card(incident, rank, isSelected, open) {
     h("b", {}, t("incident.customers", { n: incident.alerts.open || incident.affected.stops })),
     meanMinutes(incident) !== null && h("b", {}, t("incident.expected", { n: number(meanMinutes(incident)) }))),
   h("span", { class: "quiet" }, t("incident.since", { time: clock(incident.opened_at) })),
-  incident.actions.length > 0 && h("span", { class: "first-action figures" }, "→ ", h("b", {}, actionName(incident.actions[0])), gainText(incident.actions[0])));
+  incident.actions.length > 0 && h("span", { class: "first-action" }, "→ ", h("b", {}, actionName(incident.actions[0])), ` · ${gainText(incident.actions[0])}`));
 }
 
 export function title(incident) {

@@ -147,7 +147,7 @@ function drawList() {
 
 async function drawLate() {
   const found = await get(`/v1/stops?limit=${LATE_STOPS}`);
-  const stops = found.features.map((feature) => feature.properties).filter((stop) => (stop.late_probability ?? 0) >= 0.3);
+  const stops = found.features.map((feature) => feature.properties).filter((stop) => stop.state === "ahead" && (stop.late_probability ?? 0) >= 0.3);
   if (room.tab !== "late") return;
   fill(byId("list"), h("h2", {}, t("late.title")), stops.length ? h("div", { class: "rows" }, stops.map((stop) => stopRow(stop, opens))) : h("p", { class: "quiet" }, t("late.none")));
 }
