@@ -126,7 +126,7 @@ class AlertBacktest:
             instants=self.source.instants,
         )
         lookup = Lookup.fit(seen, LOOKUP_LEVELS)
-        ours, theirs = PathMaker(_ours), PathMaker(lambda moment: _looked_up(lookup, moment))
+        ours, theirs = PathMaker(_ours), PathMaker(LookedUp(lookup))
         rehearsal = Rehearsal(stream.features, EngineSettings(alerts=policy)) if policy else None
         for moment in stream.moments():
             ours.add(moment)
@@ -232,18 +232,22 @@ def _ours(moment: Moment) -> NDArray[np.float64]:
     return moment.risks.late_probability
 
 
-def _looked_up(lookup: Lookup, moment: Moment) -> NDArray[np.float64]:
-    """Late probability by the lookup's quantiles, straight between them; under 5 % and over 95 % as there."""
-    frame = pl.DataFrame(
-        {"here_zone_id": moment.here_zone_ids, "zone_id": moment.zone_ids, "hour": moment.hours},
-        schema={"here_zone_id": pl.String, "zone_id": pl.String, "hour": pl.Int64},
-    )
-    quantiles_s = lookup.look_up(frame)
-    deadline_s = (moment.risks.promise_end_us - moment.risks.as_of_us) / 1e6
-    levels = np.array(LOOKUP_LEVELS)
-    return np.array(
-        [1.0 - np.interp(at_s, row, levels) for at_s, row in zip(deadline_s, quantiles_s, strict=True)]
-    )
+@dataclass(slots=True)
+class LookedUp:
+    """Late probability by the lookup's quantiles, straight between them; 5 and 95 % beyond."""
+
+    lookup: Lookup
+    _known: dict[tuple[str | None, str | None, int], NDArray[np.float64]] = field(default_factory=dict)
+
+    def __call__(self, moment: Moment) -> NDArray[np.float64]:
+        keys = list(zip(moment.here_zone_ids, moment.zone_ids, moment.hours.tolist(), strict=True))
+        if new := [key for key in dict.fromkeys(keys) if key not in self._known]:
+            schema = {"here_zone_id": pl.String, "zone_id": pl.String, "hour": pl.Int64}
+            found = self.lookup.look_up(pl.DataFrame(new, schema=schema, orient="row"))
+            self._known |= dict(zip(new, found, strict=True))
+        deadline_s = (moment.risks.promise_end_us - moment.risks.as_of_us) / 1e6
+        rows = zip(deadline_s, keys, strict=True)
+        return np.array([1.0 - np.interp(at_s, self._known[key], LOOKUP_LEVELS) for at_s, key in rows])
 
 
 def _both(run: Run) -> Sequence[tuple[str, Paths]]:

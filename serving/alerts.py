@@ -96,10 +96,10 @@ class AlertPolicy:
     close_below: float = 0.3
     hold_s: float = 120.0
     clear_s: float = 120.0
-    cool_down_s: float = 600.0
+    cool_down_s: float = 1800.0
     update_step: float = 0.15
     update_rest_s: float = 300.0
-    least_lead_s: float = 0.0
+    least_lead_s: float = 900.0
     impossible_quantile: float = 0.95
 
     priority_by_service_level: Mapping[str, float] = field(default_factory=dict)

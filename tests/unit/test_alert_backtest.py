@@ -11,7 +11,7 @@ from builders import DAY_US, MINUTE_US, START_US, make_dataset, make_route, make
 
 from data_contracts.errors import SourceError
 from features.backfill import in_log_order
-from pipelines.alert_backtest import LOOKUP_LEVELS, _looked_up, promises, refuse_without_order
+from pipelines.alert_backtest import LOOKUP_LEVELS, LookedUp, promises, refuse_without_order
 from pipelines.alert_stream import Moment
 from pipelines.sources.registry import source
 from serving.rehearsal import Risks
@@ -77,7 +77,7 @@ def test_the_lookups_risk_is_the_share_of_its_trips_past_the_deadline() -> None:
         zone_ids=["Z-2"] * 3,
         hours=np.full(3, 99),
     )
-    assert _looked_up(lookup, moment) == pytest.approx([0.95, 0.5, 0.05], abs=0.02)
+    assert LookedUp(lookup)(moment) == pytest.approx([0.95, 0.5, 0.05], abs=0.02)
 
 
 @pytest.mark.parametrize("name", ["sendy", "delhivery"])
