@@ -93,7 +93,7 @@ class AlertPolicy:
 
     open_at: float = 0.5
     open_at_by_service_level: Mapping[str, float] = field(default_factory=dict)
-    close_below: float = 0.3
+    close_below: float = 0.15
     hold_s: float = 120.0
     clear_s: float = 120.0
     cool_down_s: float = 1800.0
