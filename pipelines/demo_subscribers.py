@@ -15,7 +15,7 @@ import httpx
 from standardwebhooks import Webhook as Verifier
 
 NAMES = ("customer notices", "dispatch desk")
-TYPES = ["disruption.*"]
+TYPES = ("disruption.*",)
 PATIENCE_S = 20.0
 
 
@@ -48,14 +48,16 @@ class Subscriber:
 
 
 @contextmanager
-def subscribed(client: httpx.Client, names: Sequence[str] = NAMES) -> Iterator[list[Subscriber]]:
-    """Receivers on this machine that a service sends disruptions to for as long as the block runs."""
+def subscribed(
+    client: httpx.Client, names: Sequence[str] = NAMES, types: Sequence[str] = TYPES
+) -> Iterator[list[Subscriber]]:
+    """Receivers on this machine that a service sends events to for as long as the block runs."""
     with ExitStack() as stack:
         found = []
         for name in names:
             subscriber = Subscriber(name)
             url = stack.enter_context(listening(subscriber))
-            asked = {"url": url, "types": TYPES, "description": name}
+            asked = {"url": url, "types": list(types), "description": name}
             answer = client.post("/v1/webhooks", json=asked)
             answer.raise_for_status()
             subscriber.secret = answer.json()["secret"]

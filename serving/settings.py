@@ -145,8 +145,11 @@ class ServiceSettings:
         return self.online_store or str(workspace.online)
 
     def shown(self) -> dict[str, Any]:
-        """Every setting, without what a URL says of a user and a password."""
+        """Every setting, without what a URL says of a user and a password; of a channel, how it is spoken to."""
         told = asdict(self)
+        told["webhooks"]["channels"] = {
+            name: f"{url.partition('://')[0]}://..." for name, url in self.webhooks.channels.items()
+        }
         if self.online_store is not None:
             told["online_store"] = (
                 urlsplit(self.online_store)._replace(netloc=_host(self.online_store)).geturl()

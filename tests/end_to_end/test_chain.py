@@ -11,12 +11,15 @@ import pytest
 from data_contracts.workspace import Workspace
 from pipelines import demo
 from pipelines.demo import Scenario
+from pipelines.demo_subscribers import Subscriber, settled, subscribed
 from pipelines.replay import Pace
 from pipelines.train import Trained, TrainingPlan
 from training.boosters import BoosterSettings
 
 pytestmark = pytest.mark.end_to_end
 
+#: Who is sent what the replayed day's service tells.
+SUBSCRIBERS: list[Subscriber] = []
 PACE = Pace(tick=timedelta(minutes=5))
 Chain = tuple[Workspace, Trained, date, demo.Tables]
 
@@ -32,7 +35,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 @pytest.fixture(scope="module")
 def replayed(chain: Chain) -> Iterator[httpx.Client]:
     workspace, _, _, tables = chain
-    with demo.live_service(workspace) as client:
+    with demo.live_service(workspace) as client, subscribed(client, types=()) as subscribers:
+        SUBSCRIBERS[:] = subscribers
         demo.replay_day(client, tables, PACE, lambda *_: None)
         yield client
 
@@ -54,6 +58,21 @@ def test_every_stop_of_the_day_was_forecast(chain: Chain, replayed: httpx.Client
     for stop_id in set(tables["stops"]["stop_id"].to_pylist()):
         history = replayed.get(f"/v1/stops/{stop_id}/history", params={"limit": 1}).json()["forecasts"]
         assert history, stop_id
+
+
+def test_each_subscriber_is_sent_every_event_of_the_day_signed_and_each_disruption_begins_once(
+    replayed: httpx.Client,
+) -> None:
+    counts = settled(replayed, patience_s=60.0)
+    assert (counts["dead"], counts["pending"]) == (0, 0)
+    one, other = SUBSCRIBERS
+    ids = [{event["id"] for event in subscriber.events} for subscriber in SUBSCRIBERS]
+    assert ids[0] == ids[1] and counts["sent"] == 2 * len(ids[0]) > 0
+    assert one.refused == other.refused == 0
+    found = replayed.get("/v1/incidents", params={"limit": 1000}).json()["incidents"]
+    for incident in found:
+        begun = 1 if incident["told_at"] else 0
+        assert one.opened(incident["incident_id"]) == other.opened(incident["incident_id"]) == begun
 
 
 def test_served_forecasts_are_worth_something(chain: Chain, replayed: httpx.Client) -> None:

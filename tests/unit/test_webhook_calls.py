@@ -278,6 +278,7 @@ def test_settings_of_webhooks_are_read_and_checked(tmp_path: Path) -> None:
         '[serving.webhooks.channels]\nops = "mailto://x"\n'
     )
     policy = load_settings(place).webhooks
+    assert load_settings(place).shown()["webhooks"]["channels"] == {"ops": "mailto://..."}
     assert list(policy.retry_s) == [0, 1] and policy.channels == {"ops": "mailto://x"}
     place.settings.write_text('[serving.webhooks]\nallowed_networks = ["10.0.0.1/8"]\n')
     with pytest.raises(WorkspaceError, match="host bits"):
