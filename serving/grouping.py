@@ -35,7 +35,7 @@ class IncidentPolicy:
     inhibiting: Sequence[str] = (Cause.STORM.value,)
     most_told_an_hour: int = 20
     silences: Sequence[Mapping[str, Any]] = ()
-    actions_every_s: float = 900.0
+    actions_every_s: float = 3600.0
 
     def __post_init__(self) -> None:
         for silence in self.silences:
