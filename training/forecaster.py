@@ -47,6 +47,8 @@ PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
 SMALL_TREES, SMALL_LEAVES, SMALL_RATE = 60, 15, 0.08
 #: Another target than seconds is taken only where it is better by this much.
 WORTH_ANOTHER = 0.997
+#: Large boosters are taken only where they are better by this much.
+WORTH_THE_SIZE = 0.99
 GOLDEN_ROWS = 16
 MANIFEST = "forecaster.json"
 
@@ -218,8 +220,8 @@ def train(
             next_step="train on two days or more",
         )
     fold = day_folds(rows.clusters, FOLDS)
-    target = choose_target(rows, fold, settings)
-    settings = choose_size(rows, fold, target, settings)
+    target = choose_target(told, fold[:natural], settings)
+    settings = choose_size(told, fold[:natural], target, settings)
     spread = [name for name in OBJECTIVES if name != "mean"]
     jobs = [
         partial(_learn, booster, rows, fold != k, target, settings)
@@ -274,7 +276,7 @@ def choose_target(rows: Dataset, fold: NDArray[np.int64], settings: BoosterSetti
 def choose_size(
     rows: Dataset, fold: NDArray[np.int64], target: Target, settings: BoosterSettings
 ) -> BoosterSettings:
-    """The settings as they are, or few small trees of few rows where their medians err no more.
+    """The settings as they are, or few small trees of few rows where their medians err hardly more.
 
     Rows of one route and day err together. A fleet of some dozen routes and weeks has many rows and few such days, and
     large boosters learn its days by heart.
@@ -290,7 +292,7 @@ def choose_size(
         return settings
     folds = range(min(PROBED_FOLDS, fold.max() + 1))
     as_is_s, small_s = _lost_s(rows, fold, [(target, settings), (target, small)], folds)
-    return small if small_s <= as_is_s else settings
+    return small if WORTH_THE_SIZE * small_s <= as_is_s else settings
 
 
 def _lost_s(
