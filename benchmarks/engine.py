@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import statistics
@@ -38,6 +39,7 @@ GROWTH = 1.15
 def _built() -> Path:
     """A fleet of which every vehicle has 60 stops left; workspaces are copied from it."""
     folder = Path(tempfile.mkdtemp(prefix="punctual-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     build(folder / "w", Fleet(vehicles=VEHICLES))
     return folder / "w"
 
