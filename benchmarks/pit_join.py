@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow.parquet as pq
 
 from benchmarks.harness import Benchmark, Work
 from benchmarks.memory import peak_mb
 from benchmarks.versions import ENTITIES, SEED, SPAN_US, START_US, random_versions
 from data_contracts.workspace import Workspace
 from features import feast_repo
-from features.version_files import version_table, write_missing_versions
+from features.version_files import version_table, write_missing_versions, write_table
 from features.views import KNOWN, LOOKUPS
 
 ROWS = 1_000_000
@@ -31,7 +30,7 @@ def _prepare(folder: Path) -> tuple[Work, Work]:
     workspace.features.mkdir(parents=True)
     for lookup in JOINED:
         table = version_table(lookup.view, [random_versions(lookup.view, VERSIONS_A_VIEW, rng)])
-        pq.write_table(table, workspace.features / f"{lookup.view.name}.parquet")
+        write_table(workspace.features, lookup.view, table)
     write_missing_versions(workspace.features)
     feast_repo.apply(feast_repo.open_store(workspace))
     return ours(folder), by_hand(folder)
