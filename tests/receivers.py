@@ -114,6 +114,11 @@ class Receiver:
             )
             return list(self.received)
 
+    def begins(self, seen: int, within_s: float) -> bool:
+        """Whether a request beyond those seen comes in time."""
+        with self._news:
+            return self._news.wait_for(lambda: len(self.received) > seen, within_s)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):

@@ -180,8 +180,10 @@ def kills(workspace: Workspace, tmp_path: Path, count: int, seed: int) -> None:
         try:
             for number in range(count):
                 tell(client, 2 * number)
-                kill(service, ("sender", "engine")[number % 2], draw.uniform(0.0, 1.0))
+                seen = len(calm.received)
                 tell(client, 2 * number + 1)
+                calm.begins(seen, within_s=1.0)
+                kill(service, ("sender", "engine")[number % 2], draw.uniform(0.0, 0.4))
             until(lambda: client.get("/v1/summary").json()["behind"] == 0, within_s=120.0)
             outbox = OpsReader(workspace.ops)
             events = outbox.outbox(0, 1_000_000)
