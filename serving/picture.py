@@ -39,6 +39,7 @@ class Sightings:
     feeds: dict[str, int] = field(default_factory=dict)
     happened: list[Row] = field(default_factory=list)
     arrivals: list[tuple[str, int]] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
     def see(self, record: Record, route_ids: Sequence[str]) -> None:
         """Take one record in."""
@@ -71,6 +72,9 @@ class Sightings:
         self.happened.append((body["route_id"], stop_id, kind, occurred_us, record.received_us, None))
         if kind == "arrived" and stop_id is not None:
             self.arrivals.append((stop_id, occurred_us))
+        elif kind == "withdrawn" and stop_id is not None:
+            self.withdrawn.append(stop_id)
+            self.arrivals = [arrival for arrival in self.arrivals if arrival[0] != stop_id]
 
     def _stop(self, record: Record, route_ids: Sequence[str]) -> None:
         body = record.body
@@ -122,6 +126,7 @@ class PictureWriter:
         many(self._sql["save_feed"], seen.feeds.items())
         lines: list[Row] = [*seen.happened, *(line for event in told if (line := _told(event)) is not None)]
         many(self._sql["save_timeline"], sorted(lines, key=itemgetter(4)))
+        many(self._sql["withdraw_outcomes"], ((stop_id,) for stop_id in seen.withdrawn))
         judged = (
             (stop, ahead, us, rfc3339_ms(us)) for stop, us in seen.arrivals for ahead in JUDGED_AHEAD_MIN
         )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from serving.wire import Model, Window, Wire
 
-State = Literal["ahead", "at_door", "completed", "failed", "skipped", "withdrawn"]
+State = Literal["ahead", "at_door", "completed", "failed", "skipped"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Coordinates = Annotated[list[float], Field(min_length=2, max_length=2, description="Longitude, latitude.")]
 

@@ -161,6 +161,9 @@ DELETE FROM timeline WHERE known_us < ?
 -- name: forget_outcomes
 DELETE FROM window_outcome WHERE reached_us < ?
 
+-- name: withdraw_outcomes
+DELETE FROM window_outcome WHERE stop_id = ?
+
 -- name: forget_weather
 DELETE FROM seen_weather WHERE valid_us < ?
 
@@ -248,7 +251,7 @@ SELECT timezone, service_date, count(*) FROM seen_route GROUP BY timezone, servi
 WITH day AS (
     SELECT s.state, s.reached_us, s.late_probability, coalesce(p.first_end_us, s.promised_end_us) AS end_us
     FROM seen_stop AS s JOIN seen_route AS r USING (route_id) LEFT JOIN promises AS p ON p.stop_id = s.stop_id
-    WHERE r.service_date = ?1 AND s.state <> 'withdrawn'
+    WHERE r.service_date = ?1
 )
 SELECT count(*) AS stops, count(end_us) AS promised,
     coalesce(sum(end_us IS NOT NULL AND reached_us <= end_us), 0) AS on_time,

@@ -173,6 +173,20 @@ def test_an_engine_that_starts_draws_what_an_earlier_one_knew(tmp_path: Path) ->
         assert client.get("/v1/stops").json()["matched"] == 5
 
 
+def test_an_arrival_that_is_taken_back_is_judged_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    crown(workspace)
+    wrong, right = happened("arrived", 2000, 5), replace(happened("arrived", 3400, 5), event_id="again")
+    play(workspace, MODEL, *route_events(), tick(0), happened("departed_depot", 10), wrong, tick(2010))
+    play(workspace, happened("withdrawn", 2100, 5), tick(2110), right, tick(3410))
+    with sqlite3.connect(workspace.ops) as connection:
+        reached = connection.execute("SELECT DISTINCT reached_us FROM window_outcome").fetchall()
+    connection.close()
+    assert reached == [(NOON_US + 3400 * US,)]
+    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
+        assert client.get("/v1/stops/R-1-S5").json()["reached_at"] == to_rfc3339(NOON_US + 3400 * US)
+
+
 # --- pure parts -----------------------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ async function refresh() {
 
 function status(delivery) {
   if (delivery.state === "completed") return [h("p", { class: "window" }, clock(delivery.reached_at)), h("span", { class: "where done" }, t("track.delivered", { time: clock(delivery.reached_at) }))];
-  if (["failed", "skipped", "withdrawn"].includes(delivery.state)) return [h("span", { class: "where bad" }, t("track.failed")), h("p", {}, t("track.failed.text"))];
+  if (delivery.state === "failed" || delivery.state === "skipped") return [h("span", { class: "where bad" }, t("track.failed")), h("p", {}, t("track.failed.text"))];
   if (delivery.state === "at_door") return [h("span", { class: "where done" }, t("track.at_door"))];
   if (!delivery.window) return [h("p", {}, t("track.not_scored")), delivery.promised && h("p", {}, t("track.was_promised", { span: span(delivery.promised) }))];
   const isElsewhere = clock(delivery.window.start, VIEWER) !== clock(delivery.window.start);
