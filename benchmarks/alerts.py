@@ -33,9 +33,14 @@ from pipelines.simulation.disruptions import Disruption
 from pipelines.simulation.oracle import oracle_of_day, quarter_hours
 from pipelines.sources import simulated
 from pipelines.sources.registry import source
-from serving.advice import AdvicePolicy, Adviser, Kind
-from serving.alert_evaluation import StopOutcome, alert_figures
-from serving.alert_thresholds import (
+from serving.decisions.alerts import AlertPolicy
+from serving.decisions.incidents import Cause
+from serving.decisions.promises import DeliveryWindow, Promise
+from serving.engine.advice import AdvicePolicy, Adviser, Kind
+from serving.engine.rounds import EngineSettings
+from serving.engine.scoring import Manner
+from serving.rehearsals.alert_evaluation import StopOutcome, alert_figures
+from serving.rehearsals.alert_thresholds import (
     BUDGET,
     Paths,
     RiskPath,
@@ -46,13 +51,8 @@ from serving.alert_thresholds import (
     sweep,
     threshold_for,
 )
-from serving.alerts import AlertPolicy
-from serving.incident_evaluation import TrueDisruption, incident_figures
-from serving.incidents import Cause
-from serving.promises import DeliveryWindow, Promise
-from serving.rehearsal import Rehearsal
-from serving.rounds import EngineSettings
-from serving.scoring import Manner
+from serving.rehearsals.incident_evaluation import TrueDisruption, incident_figures
+from serving.rehearsals.rehearsal import Rehearsal
 from training.boosters import BoosterSettings
 from training.dataset import Dataset, build, instants, outcomes
 from training.forecaster import DeliveryForecaster, train

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from data_contracts.workspace import Workspace
-from serving.models import load_forecaster
-from serving.runtime import open_runtime
+from serving.api.runtime import open_runtime
+from serving.engine.models import load_forecaster
 from serving.settings import load_settings
 
 

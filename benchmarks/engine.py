@@ -23,7 +23,7 @@ from benchmarks.fleet import Fleet, build, engine_of, tick
 from benchmarks.harness import Benchmark, Took, Work
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
-from serving.log import Clock, EventLog, NewEvent
+from serving.storage.log import Clock, EventLog, NewEvent
 from serving.supervisor import running_service
 from serving.times import US, from_rfc3339, to_rfc3339, wall_now_us
 

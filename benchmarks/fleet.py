@@ -15,11 +15,11 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
 from features.vectors import Vectors, assemble
-from serving.engine import Engine
-from serving.log import Clock, EventLog, NewEvent
-from serving.models import ModelShelf
-from serving.ops import OpsStore
-from serving.rounds import EngineSettings
+from serving.engine.engine import Engine
+from serving.engine.models import ModelShelf
+from serving.engine.ops import OpsStore
+from serving.engine.rounds import EngineSettings
+from serving.storage.log import Clock, EventLog, NewEvent
 from serving.times import US
 from training.dataset import Dataset
 from training.forecaster import train

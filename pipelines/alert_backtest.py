@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from data_contracts.errors import SourceError
 from pipelines.alert_stream import AlertStream, Moment, PathMaker, outcomes_of
 from pipelines.sources.source import History, Source
-from serving.alert_evaluation import SHORTEST_LEAD_MIN, StopOutcome, alert_figures
-from serving.alert_thresholds import (
+from serving.decisions.alerts import AlertPolicy
+from serving.engine.rounds import EngineSettings
+from serving.rehearsals.alert_evaluation import SHORTEST_LEAD_MIN, StopOutcome, alert_figures
+from serving.rehearsals.alert_thresholds import (
     Paths,
     at_threshold,
     late_spans,
@@ -28,9 +30,7 @@ from serving.alert_thresholds import (
     threshold_for,
     threshold_of_precision,
 )
-from serving.alerts import AlertPolicy
-from serving.rehearsal import Rehearsal
-from serving.rounds import EngineSettings
+from serving.rehearsals.rehearsal import Rehearsal
 from training.baselines import Lookup
 from training.boosters import BoosterSettings
 from training.dataset import Dataset, outcomes

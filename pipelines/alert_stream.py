@@ -19,9 +19,9 @@ from features.backfill import backfill
 from features.itinerary import Itinerary
 from features.live import LiveFeatures
 from features.vectors import assemble
-from serving.alert_evaluation import StopOutcome
-from serving.alert_thresholds import RiskPath
-from serving.rehearsal import Risks
+from serving.rehearsals.alert_evaluation import StopOutcome
+from serving.rehearsals.alert_thresholds import RiskPath
+from serving.rehearsals.rehearsal import Risks
 from training.dataset import outcomes
 from training.forecaster import DeliveryForecaster
 from training.instants import Instants

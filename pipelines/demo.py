@@ -25,7 +25,7 @@ from pipelines.land import land
 from pipelines.replay import Event, Pace, Replay, timeline
 from pipelines.sources import simulated
 from pipelines.train import Trained, TrainingPlan, train_challenger
-from serving.alert_evaluation import AlertSpan, StopOutcome, alert_figures
+from serving.rehearsals.alert_evaluation import AlertSpan, StopOutcome, alert_figures
 from serving.supervisor import running_service
 from serving.times import from_rfc3339
 from training.dataset import HORIZON_EDGES_MIN, HORIZON_NAMES

@@ -7,10 +7,10 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from serving.outbox import EventType, outbox_event
+from serving.engine.outbox import EventType, outbox_event
+from serving.http.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 from serving.settings import StreamSettings
 from serving.webhooks.policy import Outcome, SendingPolicy, Why
-from serving.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 
 EXAMPLE_US = 1_772_455_320_000_000
 EXAMPLE = {"stop_id": "S-17", "route_id": "R-3", "choice": "neighbour"}

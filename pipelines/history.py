@@ -22,7 +22,7 @@ from features.backfill import backfill, backfill_in_parts, in_log_order
 from features.live import LiveFeatures
 from features.version_files import write_versions
 from pipelines.land import read_landed
-from serving.seed import HEAD_KEY
+from serving.engine.seed import HEAD_KEY
 
 Say = Callable[[str], None]
 Frames = Mapping[str, pl.DataFrame]

@@ -12,9 +12,9 @@ import polars as pl
 from data_contracts.errors import WorkspaceError
 from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
-from serving.archive import SEQ, archived, pages, write_rows
-from serving.database import connect_to_read, statements
-from serving.log import Head
+from serving.storage.archive import SEQ, archived, pages, write_rows
+from serving.storage.database import connect_to_read, statements
+from serving.storage.log import Head
 
 #: No log is longer.
 MOST_RECORDS = 2**62

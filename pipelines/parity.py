@@ -23,8 +23,8 @@ from features.feast_repo import historical, open_store
 from features.vectors import FEATURE_NAMES, combine
 from pipelines.history import build_features, history_end, landed_history
 from pipelines.logged import Frames, joined, land_log, log_origin, read_logged
-from serving.database import connect_to_read, statements
-from serving.log import Head
+from serving.storage.database import connect_to_read, statements
+from serving.storage.log import Head
 from training.dataset import entity_frame, itineraries
 
 Say = Callable[[str], None]

@@ -11,10 +11,10 @@ import structlog
 
 from data_contracts.errors import PunctualError
 from data_contracts.workspace import Workspace
-from serving.compaction import compact
+from serving.engine.seed import open_log
 from serving.logs import configure_logging
-from serving.seed import open_log
 from serving.settings import load_settings
+from serving.upkeep.compaction import compact
 
 log = structlog.get_logger(__name__)
 NICENESS = 10

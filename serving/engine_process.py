@@ -20,17 +20,17 @@ from data_contracts.record import MODEL, TICK
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online_place import writer_at
-from serving.compaction import recover
-from serving.database import is_full
-from serving.engine import Engine
-from serving.engine_meter import EngineMeter
-from serving.log import Clock, EventLog, NewEvent
+from serving.engine.engine import Engine
+from serving.engine.engine_meter import EngineMeter
+from serving.engine.models import ChampionWatcher, ModelShelf
+from serving.engine.ops import OpsStore
+from serving.engine.seed import open_log, seed
 from serving.logs import configure_logging
 from serving.meters import count_into_folder, meters
-from serving.models import ChampionWatcher, ModelShelf
-from serving.ops import OpsStore
-from serving.seed import open_log, seed
 from serving.settings import ServiceSettings, load_settings
+from serving.storage.database import is_full
+from serving.storage.log import Clock, EventLog, NewEvent
+from serving.upkeep.compaction import recover
 
 log = structlog.get_logger(__name__)
 

@@ -18,12 +18,12 @@ from data_contracts.errors import PunctualError
 from data_contracts.workspace import Workspace
 from serving.customers.learning import HomeLearner
 from serving.customers.store import CustomerStore
+from serving.engine.ops import OpsStore
+from serving.engine.picture_reader import PictureReader
+from serving.engine.readings import OpsReader
 from serving.engine_process import stop_with_parent
 from serving.logs import configure_logging
 from serving.meters import count_into_folder
-from serving.ops import OpsStore
-from serving.picture_reader import PictureReader
-from serving.readings import OpsReader
 from serving.settings import load_settings
 from serving.times import wall_now_us
 from serving.webhooks.channels import ChannelPost

@@ -12,10 +12,10 @@ from pathlib import Path
 import bentoml
 
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
-from serving.api import create_app
+from serving.api.api import create_app
+from serving.api.runtime import Runtime
 from serving.logs import configure_logging
 from serving.meters import count_into_folder
-from serving.runtime import Runtime
 from serving.settings import load_settings
 
 _workspace = Workspace(Path(os.environ.get(WORKSPACE_VARIABLE, "workspace")))

@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from features.online_redis import is_redis
-from serving.advice import AdvicePolicy
-from serving.alerts import AlertPolicy
-from serving.cadence import Cadence
 from serving.customers.timing import TimingPolicy
-from serving.drift import DriftPolicy
-from serving.grouping import IncidentPolicy
-from serving.log import Clock
-from serving.promises import PromisePolicy
-from serving.rounds import EngineSettings
-from serving.rules import RulePolicy
-from serving.served import ServedSettings
+from serving.decisions.alerts import AlertPolicy
+from serving.decisions.cadence import Cadence
+from serving.decisions.grouping import IncidentPolicy
+from serving.decisions.promises import PromisePolicy
+from serving.decisions.rules import RulePolicy
+from serving.engine.advice import AdvicePolicy
+from serving.engine.drift import DriftPolicy
+from serving.engine.rounds import EngineSettings
+from serving.engine.served import ServedSettings
+from serving.storage.log import Clock
 from serving.webhooks.policy import SendingPolicy
 
 

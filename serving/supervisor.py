@@ -23,8 +23,8 @@ import structlog
 from data_contracts.errors import WorkspaceError
 from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
-from serving.access import is_loopback
-from serving.key_file import read_keys
+from serving.http.access import is_loopback
+from serving.http.key_file import read_keys
 from serving.meters import METRICS_VARIABLE
 from serving.settings import Retention, Tls, load_settings
 

@@ -21,13 +21,13 @@ from features.live import LiveFeatures
 from features.online import OnlineWriter
 from pipelines.history import build_features, landed_history, write_state
 from pipelines.land import land
-from serving.cadence import Cadence
-from serving.database import connect_to_read, statements
-from serving.engine import Engine
-from serving.log import Clock, EventLog, NewEvent
-from serving.ops import OpsStore
-from serving.rounds import EngineSettings
-from serving.seed import open_log, seed
+from serving.decisions.cadence import Cadence
+from serving.engine.engine import Engine
+from serving.engine.ops import OpsStore
+from serving.engine.rounds import EngineSettings
+from serving.engine.seed import open_log, seed
+from serving.storage.database import connect_to_read, statements
+from serving.storage.log import Clock, EventLog, NewEvent
 from tests.unit.test_engine import FakeForecaster
 
 LONGEST_LIFE_S = 900.0

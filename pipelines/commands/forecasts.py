@@ -17,7 +17,7 @@ def explain(
 ) -> None:
     """Make a served forecast again from what was kept of it; exit code 1 if it does not come out the same."""
     from pipelines.terminal import as_json, console, table
-    from serving.explain import explain as made_again
+    from serving.engine.explain import explain as made_again
 
     found = made_again(Workspace(workspace), prediction_id)
     if json:

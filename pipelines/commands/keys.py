@@ -29,8 +29,8 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Make a key and print it once: only its hash is kept."""
-    from serving.key_file import KeyFile
-    from serving.keys import Scope
+    from serving.http.key_file import KeyFile
+    from serving.http.keys import Scope
     from serving.times import wall_now_us
 
     if unknown := sorted(set(scope) - set(Scope)):
@@ -50,7 +50,7 @@ def create(
 def list_(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
     """Every key ever made: what it may do, and whether it still opens."""
     from pipelines.terminal import as_json, console, table
-    from serving.key_file import KeyFile
+    from serving.http.key_file import KeyFile
     from serving.times import wall_now_us
 
     now_us = wall_now_us()
@@ -71,7 +71,7 @@ def rotate(
     json: JsonOption = False,
 ) -> None:
     """Give a key another secret, printed once; the last one opens until the time to change over has passed."""
-    from serving.key_file import KeyFile
+    from serving.http.key_file import KeyFile
     from serving.times import wall_now_us
 
     now_us = wall_now_us()
@@ -85,7 +85,7 @@ def revoke(
 ) -> None:
     """End a key at once."""
     from pipelines.terminal import as_json, console
-    from serving.key_file import KeyFile
+    from serving.http.key_file import KeyFile
     from serving.times import wall_now_us
 
     now_us = wall_now_us()

@@ -28,8 +28,8 @@ def curve(
     from dataclasses import asdict
 
     from pipelines.terminal import as_json, console, table
-    from serving.promise_dial import as_measured, as_stated
-    from serving.promises import PromisePolicy
+    from serving.decisions.promise_dial import as_measured, as_stated
+    from serving.decisions.promises import PromisePolicy
 
     points = _curve(backtest)
     try:

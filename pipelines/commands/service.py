@@ -86,10 +86,10 @@ def link(
     """Make the signed, expiring link of a stop's customer page."""
     from data_contracts.errors import UnknownIdError
     from pipelines.terminal import as_json, console
-    from serving.picture_reader import PictureReader
-    from serving.signing import Signer
+    from serving.api.track_calls import track_path
+    from serving.engine.picture_reader import PictureReader
+    from serving.http.signing import Signer
     from serving.times import US, to_rfc3339, wall_now_us
-    from serving.track_calls import track_path
 
     place = Workspace(workspace)
     picture = PictureReader(place.ops) if place.ops.exists() else None

@@ -19,7 +19,7 @@ def backup(
 ) -> None:
     """Write a workspace to one file, also while it is served. The file holds secrets of webhooks: keep it safe."""
     from pipelines.terminal import steps
-    from serving.backup import backup as write
+    from serving.upkeep.backup import backup as write
 
     with steps("backup", 1) as tell:
         tell("copying and checking")
@@ -34,7 +34,7 @@ def restore(
 ) -> None:
     """Bring a workspace back from a backup, into a folder that is empty or not there."""
     from pipelines.terminal import steps
-    from serving.backup import restore as read
+    from serving.upkeep.backup import restore as read
 
     with steps("restore", 1) as tell:
         tell("unpacking and checking")
@@ -46,9 +46,9 @@ def compact(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = F
     """Snapshot the state and drop what is old and applied from the log; `punctual serve` does it by itself."""
     from contextlib import closing
 
-    from serving.compaction import compact as run
-    from serving.seed import open_log
+    from serving.engine.seed import open_log
     from serving.settings import load_settings
+    from serving.upkeep.compaction import compact as run
 
     place = Workspace(workspace)
     settings = load_settings(place)

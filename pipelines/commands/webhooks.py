@@ -145,8 +145,8 @@ def redeliver(
 
 @contextmanager
 def _subscriptions(workspace: Any) -> Iterator[Subscriptions]:
-    from serving.ops import OpsStore
-    from serving.readings import OpsReader
+    from serving.engine.ops import OpsStore
+    from serving.engine.readings import OpsReader
     from serving.settings import load_settings
     from serving.times import wall_now_us
     from serving.webhooks.subscriptions import Subscriptions

@@ -12,7 +12,7 @@ from serving.customers.home import USUAL_SHARE, HomeShare, best_hours, home_shar
 from serving.customers.preferences import Preferences
 from serving.customers.store import CustomerStore
 from serving.customers.timing import Asked, Timing, TimingPolicy, when
-from serving.promises import DeliveryWindow, PromisePolicy
+from serving.decisions.promises import DeliveryWindow, PromisePolicy
 from serving.times import from_rfc3339, from_us, to_rfc3339
 
 Document = dict[str, Any]

@@ -11,17 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.access import caller_of
-from serving.asking import model_of, runtime_of
-from serving.body import body_of
 from serving.customers import wire
 from serving.customers.advice import Advisor, CustomerStop
 from serving.customers.store import CustomerStore, preferences_from
-from serving.endpoint import Body, Endpoint
-from serving.keys import Scope
-from serving.problems import ProblemError, unknown, unprocessable
-from serving.promises import DeliveryWindow
-from serving.responses import JSON
+from serving.decisions.promises import DeliveryWindow
+from serving.http.access import caller_of
+from serving.http.asking import model_of, runtime_of
+from serving.http.body import body_of
+from serving.http.endpoint import Body, Endpoint
+from serving.http.keys import Scope
+from serving.http.problems import ProblemError, unknown, unprocessable
+from serving.http.responses import JSON
 from serving.times import from_rfc3339, wall_now_us
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ import orjson
 
 from serving.customers.home import Visit
 from serving.customers.preferences import Channel, Preferences
-from serving.database import connect, immediate, statements
+from serving.storage.database import connect, immediate, statements
 from serving.times import to_rfc3339
 
 PREFERENCES, VISIT = "preferences", "visit"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from serving.customers.home import HomeShare
 from serving.customers.preferences import Channel, Preferences
-from serving.promises import DeliveryWindow
+from serving.decisions.promises import DeliveryWindow
 from serving.times import US, from_us, to_us
 
 MINUTE_US = 60 * US

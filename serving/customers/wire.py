@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from serving.wire import Window, Wire
+from serving.http.wire import Window, Wire
 
 
 class PreferencesBody(Wire):

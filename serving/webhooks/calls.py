@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from data_contracts.errors import SubscriptionError, UnknownIdError
-from serving.access import caller_of
-from serving.asking import limit_of, model_of, runtime_of
-from serving.body import body_of
-from serving.endpoint import LIMIT, Body, Endpoint
-from serving.keys import Scope
-from serving.problems import ProblemError, unprocessable
-from serving.responses import JSON
+from serving.http.access import caller_of
+from serving.http.asking import limit_of, model_of, runtime_of
+from serving.http.body import body_of
+from serving.http.endpoint import LIMIT, Body, Endpoint
+from serving.http.keys import Scope
+from serving.http.problems import ProblemError, unprocessable
+from serving.http.responses import JSON
 from serving.webhooks import wire
 from serving.webhooks.policy import MessageState
 from serving.webhooks.subscriptions import Subscriptions, Wanted

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
+from serving.engine.ops import OutboxEvent
 from serving.meters import meters
-from serving.ops import OutboxEvent
 from serving.times import US
 from serving.webhooks.payload import fitted
 from serving.webhooks.policy import Answer, SendingPolicy, follow

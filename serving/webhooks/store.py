@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import orjson
 
-from serving.database import connect, immediate, statements
-from serving.ops import OutboxEvent
+from serving.engine.ops import OutboxEvent
+from serving.storage.database import connect, immediate, statements
 from serving.webhooks.policy import Answer, MessageState, Next, Why
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from data_contracts.errors import SubscriptionError, UnknownIdError
 from data_contracts.workspace import Workspace
-from serving.outbox import EventType, outbox_event
+from serving.engine.outbox import EventType, outbox_event
 from serving.times import US, to_rfc3339, to_rfc3339_or_none
 from serving.webhooks.guard import AddressGuard
 from serving.webhooks.policy import MessageState, SendingPolicy

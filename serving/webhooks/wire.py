@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serving.wire import Id, Wire
+from serving.http.wire import Id, Wire
 
 
 class WebhookRequest(Wire):

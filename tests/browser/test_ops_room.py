@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from conftest import Room, serving, workspace_with
 
-from serving.key_file import KeyFile
-from serving.keys import Scope
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
 from serving.times import wall_now_us
 from tests.browser.cut import Line
 from tests.browser.looking import looking, serious_faults
@@ -170,7 +170,7 @@ def test_a_key_opens_the_room_and_a_wrong_one_does_not(browser: Any, storm: Room
 
 
 def _outbox(room: Room) -> list[tuple[int, str]]:
-    from serving.readings import OpsReader
+    from serving.engine.readings import OpsReader
 
     reader = OpsReader(room.workspace.ops)
     try:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from conftest import Room, serving, workspace_with
 
-from serving.database import statements
+from serving.storage.database import statements
 from tests.browser.looking import looking
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Room
 
-from serving.signing import Purpose, Signer
+from serving.http.signing import Purpose, Signer
 from serving.times import US, wall_now_us
 from tests.browser.looking import PHONE, looking, serious_faults
 

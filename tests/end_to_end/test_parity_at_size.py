@@ -21,7 +21,7 @@ from pipelines.replay import timeline
 from pipelines.sources import simulated
 from pipelines.sources.kandy import COLUMNS
 from pipelines.sources.registry import source
-from serving.ingest import to_new_event
+from serving.api.ingest import to_new_event
 from tests.served import append, build_history, serve_over_kills
 
 KANDY = Path(__file__).parents[2] / "../shared/data/kandy_bus"

@@ -17,11 +17,11 @@ from test_service import NOON_US, crowned, moment, plan, until
 from data_contracts.events import parse
 from data_contracts.workspace import Workspace
 from serving import engine_process
-from serving.database import is_full
-from serving.ingest import to_new_event
-from serving.log import Clock, EventLog, NewEvent, Verdict
-from serving.readings import OpsReader
+from serving.api.ingest import to_new_event
+from serving.engine.readings import OpsReader
 from serving.settings import load_settings
+from serving.storage.database import is_full
+from serving.storage.log import Clock, EventLog, NewEvent, Verdict
 
 __all__ = ["crowned"]
 SIZE_MB = 12

@@ -24,11 +24,11 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
 from pipelines.demo import free_port
-from serving.engine import Engine
-from serving.log import Clock, EventLog
-from serving.models import ModelShelf
-from serving.ops import OpsStore
+from serving.engine.engine import Engine
+from serving.engine.models import ModelShelf
+from serving.engine.ops import OpsStore
 from serving.settings import load_settings
+from serving.storage.log import Clock, EventLog
 from serving.supervisor import Patience, Service
 from serving.times import US
 

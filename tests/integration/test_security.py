@@ -18,8 +18,8 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
 from serving.client.punctual_client import Punctual
-from serving.key_file import KeyFile
-from serving.keys import Scope
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
 from serving.supervisor import checked_tls, running_service
 from serving.times import wall_now_us
 

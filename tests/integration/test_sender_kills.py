@@ -22,7 +22,7 @@ from test_service import NOON_US, crown_a_model, moment, plan, until
 
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
-from serving.readings import OpsReader
+from serving.engine.readings import OpsReader
 from serving.supervisor import Patience, Service
 from serving.times import US
 from tests.receivers import Received, Receiver, answering, receiving

@@ -24,7 +24,7 @@ from features.live import LiveFeatures
 from features.route_book import RouteBook
 from features.vectors import Vectors, assemble
 from pipelines.demo import free_port
-from serving import wire
+from serving.http import wire
 from serving.supervisor import Patience, Service, running_service
 from serving.times import US, to_rfc3339, wall_now_us
 from training.boosters import BoosterSettings

@@ -15,13 +15,13 @@ from test_engine import FakeForecaster
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
-from serving.access import Guard, caller_of, is_loopback
-from serving.api import ENDPOINTS, METHODS, create_app
-from serving.key_file import KeyFile
-from serving.keys import LOCAL, Scope
-from serving.log import Clock
-from serving.responses import JSON
+from serving.api.api import ENDPOINTS, METHODS, create_app
+from serving.http.access import Guard, caller_of, is_loopback
+from serving.http.key_file import KeyFile
+from serving.http.keys import LOCAL, Scope
+from serving.http.responses import JSON
 from serving.settings import Limits, ServiceSettings
+from serving.storage.log import Clock
 from serving.supervisor import refuse_unlocked
 from serving.times import wall_now_us
 

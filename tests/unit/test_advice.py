@@ -14,13 +14,13 @@ from data_contracts.record import Record
 from features.live import LiveFeatures
 from features.routes import Route
 from features.vectors import Vectors
-from serving.advice import AdvicePolicy, Adviser, Kind
-from serving.alerts import AlertPolicy
-from serving.alerts import Kind as SubjectKind
-from serving.incidents import Cause, Incident, opened
-from serving.promises import DeliveryWindow, Promise
-from serving.resequencing import Task, reordered, solve
-from serving.scoring import Manner
+from serving.decisions.alerts import AlertPolicy
+from serving.decisions.alerts import Kind as SubjectKind
+from serving.decisions.incidents import Cause, Incident, opened
+from serving.decisions.promises import DeliveryWindow, Promise
+from serving.engine.advice import AdvicePolicy, Adviser, Kind
+from serving.engine.resequencing import Task, reordered, solve
+from serving.engine.scoring import Manner
 from serving.times import US
 
 MINUTE_US = 60 * US

@@ -14,7 +14,7 @@ from features.backfill import in_log_order
 from pipelines.alert_backtest import LOOKUP_LEVELS, LookedUp, promises, refuse_without_order
 from pipelines.alert_stream import Moment
 from pipelines.sources.registry import source
-from serving.rehearsal import Risks
+from serving.rehearsals.rehearsal import Risks
 from training.baselines import Lookup
 from training.dataset import Dataset
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.alert_evaluation import AlertSpan, StopOutcome, alert_figures
+from serving.rehearsals.alert_evaluation import AlertSpan, StopOutcome, alert_figures
 
 MIN = 60_000_000
 PROMISE_END = 1_000 * MIN

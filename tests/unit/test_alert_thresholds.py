@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.alert_evaluation import StopOutcome, alert_figures
-from serving.alert_thresholds import (
+from serving.decisions.alerts import AlertPolicy
+from serving.rehearsals.alert_evaluation import StopOutcome, alert_figures
+from serving.rehearsals.alert_thresholds import (
     RiskPath,
     at_threshold,
     late_spans,
@@ -19,7 +20,6 @@ from serving.alert_thresholds import (
     sweep,
     threshold_for,
 )
-from serving.alerts import AlertPolicy
 
 MINUTE_US = 60_000_000
 POLICY = AlertPolicy(open_at=0.5, close_below=0.3, hold_s=0, clear_s=0, cool_down_s=0, least_lead_s=900)

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.alerts import Action, AlertPolicy, Decision, Kind, Phase, Reason, Rule, Signal, Watch, decide
-from serving.promises import DeliveryWindow, Keep, Promise, PromisePolicy, Revise, revise
+from serving.decisions.alerts import (
+    Action,
+    AlertPolicy,
+    Decision,
+    Kind,
+    Phase,
+    Reason,
+    Rule,
+    Signal,
+    Watch,
+    decide,
+)
+from serving.decisions.promises import DeliveryWindow, Keep, Promise, PromisePolicy, Revise, revise
 from serving.times import US
 
 POLICY = AlertPolicy(open_at=0.5, close_below=0.3, hold_s=60, clear_s=60, cool_down_s=600)

@@ -18,13 +18,13 @@ from test_engine import MODEL, NOON_US, FakeForecaster, late_day, route_events, 
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
-from serving import wire
-from serving.api import create_app
-from serving.engine import Engine
-from serving.log import Clock, EventLog, NewEvent
-from serving.ops import OpsStore
-from serving.rounds import EngineSettings
+from serving.api.api import create_app
+from serving.engine.engine import Engine
+from serving.engine.ops import OpsStore
+from serving.engine.rounds import EngineSettings
+from serving.http import wire
 from serving.settings import Limits, ServiceSettings
+from serving.storage.log import Clock, EventLog, NewEvent
 from serving.times import to_rfc3339
 
 PROBLEM = "application/problem+json"
@@ -288,7 +288,7 @@ def test_an_inline_event_of_another_route_is_refused(client: Client, workspace: 
 def test_a_worker_keeps_a_bounded_number_of_routes(
     client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.eta.MOST_ROUTES", 2)
+    monkeypatch.setattr("serving.api.eta.MOST_ROUTES", 2)
     play(workspace, MODEL, *(event for n in range(4) for event in route_events(f"R-{n}", stops=2)), tick(0))
     together = {"stop_ids": [f"R-{n}-S1" for n in range(4)]}
     for asked in ({"stop_ids": ["R-0-S1"]}, together, {"stop_ids": ["R-3-S2"]}, together):

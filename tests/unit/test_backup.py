@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from pipelines.cli import app
-from serving.backup import MANIFEST, backup, restore
-from serving.key_file import KeyFile
-from serving.keys import Scope
-from serving.log import Clock, EventLog
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
+from serving.storage.log import Clock, EventLog
+from serving.upkeep.backup import MANIFEST, backup, restore
 
 
 @pytest.fixture(scope="module")

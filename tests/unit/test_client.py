@@ -29,8 +29,8 @@ from serving.client.punctual_client import (
     Unreachable,
     verify_webhook,
 )
-from serving.key_file import KeyFile
-from serving.keys import Scope
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
 from serving.times import wall_now_us
 
 FILE = Path(punctual_client.__file__)

@@ -21,15 +21,15 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from pipelines.logged import land_log, read_logged
-from serving.archive import archived
-from serving.compaction import compact, recover, snapshots
-from serving.database import is_sound
-from serving.engine import Engine
-from serving.log import Clock, EventLog, Head, NewEvent, Verdict
-from serving.ops import OpsStore
-from serving.rounds import EngineSettings
+from serving.engine.engine import Engine
+from serving.engine.ops import OpsStore
+from serving.engine.rounds import EngineSettings
 from serving.settings import Retention
+from serving.storage.archive import archived
+from serving.storage.database import is_sound
+from serving.storage.log import Clock, EventLog, Head, NewEvent, Verdict
 from serving.times import US
+from serving.upkeep.compaction import compact, recover, snapshots
 
 HOUR_S = 3600.0
 KEEP_AN_HOUR = Retention(log_s=HOUR_S)

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from data_contracts.workspace import Workspace
 from pipelines.cli import app as command
 from pipelines.personal import erase_landed, landed_visits
-from serving.api import create_app
+from serving.api.api import create_app
 from serving.customers import wire
 from serving.customers.advice import LEVELS, at_level
 from serving.customers.home import USUAL_SHARE, HomeShare, Visit, best_hours, home_share
@@ -32,8 +32,8 @@ from serving.customers.learning import HomeLearner
 from serving.customers.preferences import Channel, Preferences
 from serving.customers.store import CustomerStore, VisitMade
 from serving.customers.timing import Act, Asked, TimingPolicy, Why, quiet_begins, quiet_ends, when
-from serving.log import Clock, EventLog
-from serving.promises import DeliveryWindow
+from serving.decisions.promises import DeliveryWindow
+from serving.storage.log import Clock, EventLog
 from serving.times import US, from_us, to_rfc3339, to_us, wall_now_us
 
 HOUR_US, DAY_US = 3600 * US, 86_400 * US

@@ -13,10 +13,10 @@ from test_engine import MODEL, NOON_US, happened, ping, route_events, tick
 from test_explain import live
 
 from data_contracts.workspace import Workspace
-from serving.api import create_app
-from serving.explain import explain
-from serving.log import Clock, NewEvent
+from serving.api.api import create_app
+from serving.engine.explain import explain
 from serving.settings import ServiceSettings
+from serving.storage.log import Clock, NewEvent
 from serving.times import US, from_rfc3339
 from tests.builders import make_dataset
 from training.boosters import BoosterSettings

@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from pipelines.demo_subscribers import Subscriber, listening, told
-from serving.outbox import EventType, outbox_event
+from serving.engine.outbox import EventType, outbox_event
 from serving.times import wall_now_us
 from serving.webhooks.signing import Secrets
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.drift import DriftPolicy, drift
-from serving.taught import UNTAUGHT, Taught
+from serving.engine.drift import DriftPolicy, drift
+from serving.engine.taught import UNTAUGHT, Taught
 from training.calibration import HIGH, LOW
 from training.online import OnlineCalibrator
 from training.quantiles import GRID

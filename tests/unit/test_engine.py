@@ -18,17 +18,17 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import Versions
 from features.vectors import Vectors
-from serving.alerts import AlertPolicy
-from serving.cadence import Cadence, HistoryTail, RouteCadence, due, slipped, worth_keeping
-from serving.commands import IncidentCommand
-from serving.engine import Engine
-from serving.incident_documents import incident_document
-from serving.incidents import Incident, Step
-from serving.log import Clock, EventLog, NewEvent
-from serving.ops import OpsStore
-from serving.readings import OpsReader, Page
-from serving.rounds import EngineSettings
-from serving.seed import seed
+from serving.decisions.alerts import AlertPolicy
+from serving.decisions.cadence import Cadence, HistoryTail, RouteCadence, due, slipped, worth_keeping
+from serving.decisions.incidents import Incident, Step
+from serving.engine.commands import IncidentCommand
+from serving.engine.engine import Engine
+from serving.engine.incident_documents import incident_document
+from serving.engine.ops import OpsStore
+from serving.engine.readings import OpsReader, Page
+from serving.engine.rounds import EngineSettings
+from serving.engine.seed import seed
+from serving.storage.log import Clock, EventLog, NewEvent
 from serving.times import US
 from training.calibration import Calibrator, Raw
 from training.online import OnlineCalibrator, Stake
@@ -380,7 +380,7 @@ def test_a_failing_commit_leaves_the_checkpoint_and_publishes_nothing(
 
     bench.log.append([MODEL, *route_events(), ping(1), tick(2)])
     with monkeypatch.context() as patch:
-        patch.setattr("serving.ops.Transaction.enqueue", full)
+        patch.setattr("serving.engine.ops.Transaction.enqueue", full)
         with pytest.raises(sqlite3.OperationalError):
             bench.engine.step()
     assert (bench.reader.checkpoint().seq, bench.publisher.published) == (0, [])

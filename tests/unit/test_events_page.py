@@ -9,11 +9,11 @@ import pytest
 from test_engine import Bench, late_day
 
 from pipelines.events_page import events_page
-from serving.drift import DriftPolicy
-from serving.outbox import EventType
-from serving.rounds import EngineSettings
+from serving.engine.drift import DriftPolicy
+from serving.engine.outbox import EventType
+from serving.engine.rounds import EngineSettings
+from serving.http.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 from serving.webhooks.policy import Outcome, Why
-from serving.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 
 
 @pytest.fixture(scope="module")

@@ -19,17 +19,17 @@ from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
 from pipelines.cli import app as command
-from serving.api import create_app
-from serving.code_version import code_version
-from serving.engine import Engine
-from serving.explain import explain
-from serving.kept import digest_of
-from serving.log import Clock, EventLog, NewEvent
-from serving.models import ModelShelf, load_forecaster
-from serving.ops import OpsStore
-from serving.rounds import EngineSettings
-from serving.served import REMEMBERED, ServedLog, ServedSettings, find, forget_old
+from serving.api.api import create_app
+from serving.engine.code_version import code_version
+from serving.engine.engine import Engine
+from serving.engine.explain import explain
+from serving.engine.kept import digest_of
+from serving.engine.models import ModelShelf, load_forecaster
+from serving.engine.ops import OpsStore
+from serving.engine.rounds import EngineSettings
+from serving.engine.served import REMEMBERED, ServedLog, ServedSettings, find, forget_old
 from serving.settings import ServiceSettings
+from serving.storage.log import Clock, EventLog, NewEvent
 from tests.builders import make_dataset
 from training.boosters import BoosterSettings
 from training.forecaster import train

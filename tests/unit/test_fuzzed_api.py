@@ -19,11 +19,11 @@ from test_engine import late_day
 from test_stream import served
 
 from data_contracts.workspace import Workspace
-from serving.api import ENDPOINTS
-from serving.key_file import KeyFile
-from serving.keys import Scope
-from serving.log import Clock
+from serving.api.api import ENDPOINTS
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
 from serving.settings import ServiceSettings
+from serving.storage.log import Clock
 from serving.times import wall_now_us
 
 #: Requests to each call; as many more as ``PUNCTUAL_FUZZ`` says.

@@ -20,13 +20,13 @@ from test_stream import served
 
 from data_contracts.record import TICK
 from data_contracts.workspace import Workspace
-from serving import body
-from serving.api import ENDPOINTS, create_app
+from serving.api.api import ENDPOINTS, create_app
+from serving.api.ingest import REJECTED, ingest, rows_of
 from serving.engine_process import Ticker
-from serving.ingest import REJECTED, ingest, rows_of
-from serving.log import Clock, EventLog, NewEvent, Verdict
-from serving.problems import ProblemError
+from serving.http import body
+from serving.http.problems import ProblemError
 from serving.settings import Limits, ServiceSettings
+from serving.storage.log import Clock, EventLog, NewEvent, Verdict
 from serving.times import US, to_rfc3339
 
 TEN_MB = 10 * 1024 * 1024

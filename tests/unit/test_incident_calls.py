@@ -13,9 +13,10 @@ from test_engine import NOON_US, FakeForecaster, stormy_day, tick
 
 from data_contracts.record import COMMAND
 from data_contracts.workspace import Workspace
-from serving import incident_calls, wire
-from serving.api import create_app
-from serving.log import Clock, EventLog
+from serving.api import incident_calls
+from serving.api.api import create_app
+from serving.http import wire
+from serving.storage.log import Clock, EventLog
 from serving.times import US, to_rfc3339
 
 

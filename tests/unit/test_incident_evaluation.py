@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from serving.alerts import Kind
-from serving.incident_evaluation import MINUTE_US, TrueDisruption, incident_figures, names
-from serving.incidents import Cause, Incident, opened
+from serving.decisions.alerts import Kind
+from serving.decisions.incidents import Cause, Incident, opened
+from serving.rehearsals.incident_evaluation import MINUTE_US, TrueDisruption, incident_figures, names
 
 SLOW = TrueDisruption(
     disruption_id="X-1",

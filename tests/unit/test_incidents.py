@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.alerts import AlertPolicy, Kind, Rule
-from serving.batch import Batch
-from serving.grouping import IncidentPolicy, Place, Scene, Zones, home_of, why_untold
-from serving.incident_desk import IncidentDesk, NewAlert
-from serving.incident_documents import incident_document
-from serving.incidents import ENGINE, Cause, Incident, Refused, State, Step, Untold, Why, opened
-from serving.telling import tell_incident
+from serving.decisions.alerts import AlertPolicy, Kind, Rule
+from serving.decisions.grouping import IncidentPolicy, Place, Scene, Zones, home_of, why_untold
+from serving.decisions.incidents import ENGINE, Cause, Incident, Refused, State, Step, Untold, Why, opened
+from serving.engine.batch import Batch
+from serving.engine.incident_desk import IncidentDesk, NewAlert
+from serving.engine.incident_documents import incident_document
+from serving.engine.telling import tell_incident
 from serving.times import US
 
 MINUTE_US = 60 * US

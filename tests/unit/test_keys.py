@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.errors import WorkspaceError
-from serving.key_file import KeyFile, KeyRing
-from serving.keys import EVERYTHING, Caller, Refusal, Scope, check, key_id_of, new_key
+from serving.http.key_file import KeyFile, KeyRing
+from serving.http.keys import EVERYTHING, Caller, Refusal, Scope, check, key_id_of, new_key
 
 NOW_US = 1_800_000_000_000_000
 HOUR_US = 3_600_000_000

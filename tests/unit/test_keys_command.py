@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from pipelines.commands.keys import app
-from serving.key_file import KeyRing
-from serving.keys import Caller
+from serving.http.key_file import KeyRing
+from serving.http.keys import Caller
 from serving.times import wall_now_us
 
 

@@ -18,9 +18,9 @@ from test_engine import (
     tick,
 )
 
-from serving.cadence import Cadence
-from serving.log import NewEvent
-from serving.rounds import EngineSettings
+from serving.decisions.cadence import Cadence
+from serving.engine.rounds import EngineSettings
+from serving.storage.log import NewEvent
 from serving.times import US
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.log import Clock, EventLog, Head, NewEvent, Verdict
+from serving.storage.log import Clock, EventLog, Head, NewEvent, Verdict
 
 
 def ping(event_id: str, received_us: int | None = None) -> NewEvent:

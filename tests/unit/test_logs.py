@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from serving.keys import Scope, new_key
+from serving.http.keys import Scope, new_key
 from serving.logs import HIDDEN, configure_logging, hide_secrets
 
 _, KEY = new_key("k", {Scope.READ}, 1, 0)

@@ -14,12 +14,12 @@ from test_api import SETTINGS, Client, calling, crown, play, wire_ping
 from test_engine import MODEL, NOON_US, FakeForecaster, route_events, tick
 
 from data_contracts.workspace import Workspace
-from serving.api import create_app
-from serving.batch import Batch
-from serving.cadence import RouteCadence
-from serving.engine_meter import EngineMeter
-from serving.log import Clock, EventLog, NewEvent
+from serving.api.api import create_app
+from serving.decisions.cadence import RouteCadence
+from serving.engine.batch import Batch
+from serving.engine.engine_meter import EngineMeter
 from serving.meters import METRICS_VARIABLE, meters
+from serving.storage.log import Clock, EventLog, NewEvent
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

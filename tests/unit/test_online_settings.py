@@ -16,11 +16,11 @@ from features.online import Status
 from features.online_place import reader_at
 from features.views import DEPOT_STATE
 from pipelines.cli import app
+from serving.engine.ops import OpsStore
+from serving.engine.seed import open_log
 from serving.engine_process import run
-from serving.log import NewEvent
-from serving.ops import OpsStore
-from serving.seed import open_log
 from serving.settings import load_settings
+from serving.storage.log import NewEvent
 from tests.builders import START_US
 
 

@@ -11,9 +11,9 @@ import pytest
 from test_access import OPEN_CALLS
 
 from data_contracts.events import parse
-from serving.api import ENDPOINTS
-from serving.openapi import openapi_document
-from serving.wire import EtaRequest
+from serving.api.api import ENDPOINTS
+from serving.api.openapi import openapi_document
+from serving.http.wire import EtaRequest
 
 DOCUMENT = openapi_document(ENDPOINTS)
 ROOT = {"components": DOCUMENT["components"]}

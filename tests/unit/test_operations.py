@@ -14,7 +14,7 @@ from test_engine import FakeForecaster, late_day
 from data_contracts.workspace import Workspace
 from pipelines.cli import app
 from pipelines.grafana import grafana_page
-from serving.api import create_app
+from serving.api.api import create_app
 from serving.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -12,14 +12,14 @@ import pytest
 
 from data_contracts.errors import ModelError, WorkspaceError
 from data_contracts.workspace import Workspace
-from serving.alerts import Kind, Phase, Watch
-from serving.cadence import RouteCadence
-from serving.log import Clock
-from serving.models import ChampionWatcher, ModelShelf
-from serving.ops import Checkpoint, OpsStore, OutboxEvent, StoredAlert, StoredForecast
-from serving.promises import DeliveryWindow, Promise
-from serving.readings import OpsReader, Page
+from serving.decisions.alerts import Kind, Phase, Watch
+from serving.decisions.cadence import RouteCadence
+from serving.decisions.promises import DeliveryWindow, Promise
+from serving.engine.models import ChampionWatcher, ModelShelf
+from serving.engine.ops import Checkpoint, OpsStore, OutboxEvent, StoredAlert, StoredForecast
+from serving.engine.readings import OpsReader, Page
 from serving.settings import ServiceSettings, load_settings
+from serving.storage.log import Clock
 from serving.times import from_rfc3339, rfc3339_array, to_rfc3339
 
 FIRST = DeliveryWindow(start_us=1, end_us=2)

@@ -11,9 +11,9 @@ from test_api import crown, play
 from test_engine import MODEL, FakeForecaster, route_events, tick
 
 from data_contracts.workspace import Workspace
-from serving.api import create_app
-from serving.log import Clock
+from serving.api.api import create_app
 from serving.settings import Limits, ServiceSettings
+from serving.storage.log import Clock
 
 WAITING = 5
 

@@ -24,10 +24,10 @@ from pipelines.history import history_end, landed_history
 from pipelines.parity import parity
 from pipelines.replay import timeline
 from pipelines.sources import simulated
-from serving.ingest import to_new_event
-from serving.log import Clock, Head, NewEvent
-from serving.rounds import EngineSettings
-from serving.seed import open_log
+from serving.api.ingest import to_new_event
+from serving.engine.rounds import EngineSettings
+from serving.engine.seed import open_log
+from serving.storage.log import Clock, Head, NewEvent
 from tests.served import append, build_history, live_on
 
 HISTORY_DAYS = 3

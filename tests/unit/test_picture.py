@@ -15,12 +15,12 @@ from test_api import SETTINGS, Client, calling, crown, play, refused
 from test_engine import MODEL, NOON_US, FakeForecaster, happened, late_day, route_events, tick
 
 from data_contracts.workspace import Workspace
-from serving import wire_rooms
-from serving.api import create_app
-from serving.log import NewEvent
-from serving.shapes import outlines
+from serving.api.api import create_app
+from serving.api.shapes import outlines
+from serving.api.today import on_time
+from serving.http import wire_rooms
+from serving.storage.log import NewEvent
 from serving.times import US, to_rfc3339
-from serving.today import on_time
 
 
 def placed(events: list[NewEvent]) -> list[NewEvent]:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from data_contracts.errors import SourceError, WorkspaceError
 from pipelines.cli import app as command
-from serving.promise_dial import as_measured, as_stated
-from serving.promises import PromisePolicy
-from serving.rounds import EngineSettings
+from serving.decisions.promise_dial import as_measured, as_stated
+from serving.decisions.promises import PromisePolicy
+from serving.engine.rounds import EngineSettings
 from serving.times import from_rfc3339
 
 CURVE = [

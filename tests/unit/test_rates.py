@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.rates import SLOTS, Rates, admit
+from serving.http.rates import SLOTS, Rates, admit
 
 SECOND_NS = 1_000_000_000
 

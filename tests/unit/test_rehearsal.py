@@ -16,13 +16,13 @@ from data_contracts.record import MODEL, TICK
 from features.vectors import Vectors
 from pipelines.alert_backtest import promises
 from pipelines.alert_stream import AlertStream, outcomes_of, records
-from serving.alert_evaluation import AlertSpan, alert_figures
-from serving.alerts import AlertPolicy
-from serving.cadence import Cadence
-from serving.log import NewEvent
-from serving.readings import Page
-from serving.rehearsal import Rehearsal
-from serving.rounds import EngineSettings
+from serving.decisions.alerts import AlertPolicy
+from serving.decisions.cadence import Cadence
+from serving.engine.readings import Page
+from serving.engine.rounds import EngineSettings
+from serving.rehearsals.alert_evaluation import AlertSpan, alert_figures
+from serving.rehearsals.rehearsal import Rehearsal
+from serving.storage.log import NewEvent
 from training.instants import Instants
 
 DAY = "2026-03-02"

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from serving.alerts import Rule
-from serving.rules import (
+from serving.decisions.alerts import Rule
+from serving.decisions.rules import (
     DepotNow,
     RouteNow,
     RulePolicy,

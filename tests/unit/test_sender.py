@@ -16,9 +16,9 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 
 from data_contracts.workspace import Workspace
-from serving.ops import OpsStore
-from serving.outbox import EventType, outbox_event
-from serving.readings import OpsReader
+from serving.engine.ops import OpsStore
+from serving.engine.outbox import EventType, outbox_event
+from serving.engine.readings import OpsReader
 from serving.sender_process import run
 from serving.times import US, wall_now_us
 from serving.webhooks import sender as sender_module

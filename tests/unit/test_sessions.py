@@ -13,11 +13,11 @@ from test_api import SETTINGS, Client, calling, crown, refused
 from test_engine import FakeForecaster
 
 from data_contracts.workspace import Workspace
-from serving.api import create_app
-from serving.key_file import KeyFile
-from serving.keys import Scope
-from serving.sessions import COOKIE
-from serving.signing import Purpose, Signer, Void
+from serving.api.api import create_app
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
+from serving.http.sessions import COOKIE
+from serving.http.signing import Purpose, Signer, Void
 from serving.times import US, wall_now_us
 
 

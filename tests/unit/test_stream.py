@@ -20,13 +20,13 @@ from test_engine import FakeForecaster
 
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
-from serving.api import create_app
-from serving.log import Clock
-from serving.ops import OpsStore
-from serving.outbox import EventType, outbox_event
+from serving.api.api import create_app
+from serving.api.stream import GAP, Wanted, start
+from serving.engine.ops import OpsStore
+from serving.engine.outbox import EventType, outbox_event
 from serving.settings import ServiceSettings, StreamSettings
-from serving.stream import GAP, Wanted, start
-from serving.tail import OutboxTail
+from serving.storage.log import Clock
+from serving.storage.tail import OutboxTail
 
 QUICK = StreamSettings(heartbeat_s=0.3, look_s=0.02, retry_s=0.01, longest_s=60.0, most=3)
 SETTINGS = ServiceSettings(clock=Clock.LOG, stream=QUICK)

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from data_contracts.errors import UnknownIdError
 from data_contracts.workspace import Workspace
 from pipelines.cli import app
-from serving import wire_rooms
-from serving.api import create_app
-from serving.readings import OpsReader
-from serving.signing import Purpose, Signer
+from serving.api.api import create_app
+from serving.engine.readings import OpsReader
+from serving.http import wire_rooms
+from serving.http.signing import Purpose, Signer
 from serving.times import US, from_rfc3339, wall_now_us
 
 

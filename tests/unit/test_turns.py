@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from serving.problems import ProblemError
-from serving.turns import ON_THE_SPOT, Turns
+from serving.http.problems import ProblemError
+from serving.http.turns import ON_THE_SPOT, Turns
 
 
 def line(most: int = 4, most_stops: int = 10_000, patience_s: float = 5.0) -> Turns:

@@ -21,14 +21,14 @@ from typer.testing import CliRunner
 from data_contracts.errors import SubscriptionError
 from data_contracts.workspace import Workspace
 from pipelines.cli import app as command
-from serving.api import create_app
-from serving.key_file import KeyFile
-from serving.keys import Scope
-from serving.log import Clock
-from serving.ops import OpsStore
-from serving.outbox import EventType, outbox_event
-from serving.readings import OpsReader
+from serving.api.api import create_app
+from serving.engine.ops import OpsStore
+from serving.engine.outbox import EventType, outbox_event
+from serving.engine.readings import OpsReader
+from serving.http.key_file import KeyFile
+from serving.http.keys import Scope
 from serving.settings import Limits, ServiceSettings
+from serving.storage.log import Clock
 from serving.times import wall_now_us
 from serving.webhooks import wire
 from serving.webhooks.policy import Answer, Next, Outcome, SendingPolicy, follow

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from data_contracts.errors import WorkspaceError
-from serving.outbox import EventType, outbox_event
+from serving.engine.outbox import EventType, outbox_event
 from serving.times import US, wall_now_us
 from serving.webhooks.channels import worded
 from serving.webhooks.payload import LEFT_OUT, fitted

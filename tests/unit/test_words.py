@@ -11,13 +11,13 @@ import pytest
 
 from data_contracts.tables import STOP_EVENT_KINDS, TABLES
 from features.vectors import FEEDS
-from serving.advice import Kind
-from serving.alerts import STOP_RULES, Rule
-from serving.changes import Choice
-from serving.incidents import Cause, State, Why
-from serving.outbox import EventType
-from serving.promises import Revise
-from serving.track import TOLD_CAUSES
+from serving.api.track import TOLD_CAUSES
+from serving.decisions.alerts import STOP_RULES, Rule
+from serving.decisions.incidents import Cause, State, Why
+from serving.decisions.promises import Revise
+from serving.engine.advice import Kind
+from serving.engine.outbox import EventType
+from serving.storage.changes import Choice
 from training.reasons import CAUSES
 
 ASSETS = Path(__file__).parents[2] / "serving" / "dashboard" / "assets"

@@ -1,0 +1,1 @@
+"""Pure decisions on values: promises, alerts, rules, grouping, incidents, cadence."""

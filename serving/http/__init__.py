@@ -1,0 +1,1 @@
+"""What every call of the API shares: who asks, for what, and how answers and errors look."""

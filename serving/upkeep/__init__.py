@@ -1,0 +1,1 @@
+"""Keeping a workspace small, and keeping a copy of it."""
