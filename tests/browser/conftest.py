@@ -46,8 +46,9 @@ def browser_path() -> str | None:
     return os.environ.get("PUNCTUAL_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser for one file of tests: while it is open, its loop runs, and no other test may start one."""
     path = browser_path()
     if path is None:
         pytest.skip("there is no Chromium on this machine: make browser")

@@ -25,6 +25,7 @@ def test_a_replayed_storm_appears_while_one_looks(browser: Any, storm: Room) -> 
         storm.storm_out()
         page.wait_for_selector(".card:has-text('Severe weather')")
         page.locator(".card", has_text="Severe weather").click()
+        page.locator("#detail h2", has_text="Severe weather").wait_for()
         story = page.locator("#detail")
         story.get_by_text("Severe weather slows every route").wait_for()
         assert "What to do" in story.inner_text()
@@ -39,6 +40,7 @@ def test_an_incident_acknowledged_in_one_window_changes_in_another(browser: Any,
     with looking(browser, f"{storm.url}/ops") as mine, looking(browser, f"{storm.url}/ops") as theirs:
         for page in (mine, theirs):
             page.locator(".card", has_text="Severe weather").click()
+            page.locator("#detail h2", has_text="Severe weather").wait_for()
             page.wait_for_selector("#step-acknowledge")
         assert theirs.locator(".card .tag", has_text="Acknowledged").count() == 0
         mine.fill("#note", "rerouting the vans")
@@ -52,6 +54,7 @@ def test_resolving_needs_a_note(browser: Any, storm: Room) -> None:
     storm.storm_out()
     with looking(browser, f"{storm.url}/ops") as page:
         page.locator(".card", has_text="Severe weather").click()
+        page.locator("#detail h2", has_text="Severe weather").wait_for()
         page.click("#step-resolve")
         page.get_by_text("Write a note first").wait_for()
     assert {each["state"] for each in storm.incidents("storm")} != {"resolved"}
@@ -158,6 +161,7 @@ def test_a_key_opens_the_room_and_a_wrong_one_does_not(browser: Any, storm: Room
             page.fill("#key", text)
             page.click("#sign-in button")
             page.locator(".card", has_text="Severe weather").click()
+            page.locator("#detail h2", has_text="Severe weather").wait_for()
             page.fill("#note", "seen by somebody with a key")
             page.click("#step-snooze")
             page.locator("#detail").get_by_text("seen by somebody with a key").wait_for()

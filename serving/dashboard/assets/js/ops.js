@@ -18,7 +18,7 @@ const STOPS_EVERY_MS = 20_000;
 const SETTLE_MS = 700;
 const LATE_STOPS = 60;
 
-const room = { tab: "incidents", incidents: [], today: null, summary: null, map: null, detail: null, showResolved: false, viewerZone: false, staleSince: null };
+const room = { tab: "incidents", incidents: [], today: null, summary: null, map: null, detail: null, opening: null, showResolved: false, viewerZone: false, staleSince: null };
 window.punctual = room;
 
 const opens = {
@@ -185,9 +185,16 @@ async function openRoute(id) {
 }
 
 async function openIncident(id) {
-  if (room.detail instanceof IncidentDetail && room.detail.id === id) return room.detail.refresh();
+  // Asked for twice at once, it is still one: a second would take the note away that is being written in the first.
+  const known = [room.detail, room.opening].find((detail) => detail instanceof IncidentDetail && detail.id === id);
+  if (known) return known.refresh();
   const detail = new IncidentDetail(id, opens);
-  await detail.refresh();
+  room.opening = detail;
+  try {
+    await detail.refresh();
+  } finally {
+    if (room.opening === detail) room.opening = null;
+  }
   if (selected("incident") !== id) return;
   showDetail(detail.element, detail);
 }
