@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -51,7 +52,7 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         )
         console.print(f"Ops room      {client.base_url}/ops", soft_wrap=True)
         try:
-            tables_shown = _replay(client, tables, zone, keep)
+            shown = _replay(client, tables, zone, keep)
         except KeyboardInterrupt:
             console.print("stopped")
             return
@@ -60,13 +61,12 @@ def show_demo(root: Path, *, seed: int, days: int, keep: bool) -> None:
         write_json(report, {"day": str(day), "served": summary, "held_out": trained.figures})
         write_report(workspace.reports / "held_out_days.html", "Held-out days of the demo", trained.figures)
         whole, incidents = _summary_table(summary, trained), demo.incident_rows(client, zone)
-        listed = incidents_table(incidents)
+        listed, proposed = incidents_table(incidents), proposals(incidents, shown.proposed)
         console.print(whole)
         console.print(listed)
-        for line in proposals(incidents):
-            console.print(line, soft_wrap=True, highlight=False)
+        console.print(proposed, soft_wrap=True, highlight=False)
         console.print(f"Webhooks      {_webhooks(client, subscribers, incidents)}", soft_wrap=True)
-        _write_text(workspace.reports / "demo.txt", [*tables_shown[-2:-1], whole, listed])
+        _write_text(workspace.reports / "demo.txt", [*shown.tables[-2:-1], whole, listed, proposed])
         console.print(f"MLflow runs   {Registry(workspace).uri}", soft_wrap=True)
         console.print(f"reports       {report.parent}", soft_wrap=True)
         if keep:
@@ -93,21 +93,33 @@ def _only_warnings() -> None:
     )
 
 
-def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo, keep: bool) -> list[Table]:
-    """Replay the day; give the live tables of its quarters. One that is kept can be watched from noon on."""
-    kept: list[Table] = []
+@dataclass(slots=True)
+class Shown:
+    """What was shown while the day went by: live tables, and by incident what was last proposed and when."""
+
+    tables: list[Table] = field(default_factory=list)
+    proposed: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+
+def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo, keep: bool) -> Shown:
+    """Replay the day; give what its quarters showed. One that is kept can be watched from noon on."""
+    seen = Shown()
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 
         def show(done: int, total: int, at: datetime) -> None:
-            worth_keeping = done * (PRINTED_TIMES + 1) >= (len(kept) + 1) * total
+            worth_keeping = done * (PRINTED_TIMES + 1) >= (len(seen.tables) + 1) * total
             if not console.is_terminal and not worth_keeping:
                 return
             rows = demo.live_rows(client, zone)
             if not rows:
                 return
-            shown = stops_table(f"{at.astimezone(zone):%H:%M} · {done:,} of {total:,} events", rows)
+            clock = f"{at.astimezone(zone):%H:%M}"
+            shown = stops_table(f"{clock} · {done:,} of {total:,} events", rows)
+            for incident in demo.incident_rows(client, zone):
+                if incident.actions:
+                    seen.proposed[incident.incident_id] = clock, incident.actions
             if worth_keeping:
-                kept.append(shown)
+                seen.tables.append(shown)
             if console.is_terminal:
                 live.update(shown)
             else:
@@ -121,14 +133,14 @@ def _replay(client: httpx.Client, tables: demo.Tables, zone: ZoneInfo, keep: boo
             )
 
         demo.replay_day(client, tables, Pace(tick=TICK), show, live_from if keep else None)
-    return kept
+    return seen
 
 
-def _write_text(path: Path, parts: Sequence[Table]) -> None:
+def _write_text(path: Path, parts: Sequence[Table | str]) -> None:
     """What was shown, as text."""
     page = Console(file=StringIO(), width=WIDTH_WITHOUT_TERMINAL)
     for part in parts:
-        page.print(part)
+        page.print(part, soft_wrap=isinstance(part, str), highlight=False)
     lines = page.file.getvalue().splitlines()  # type: ignore[attr-defined]
     path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
 
@@ -157,11 +169,12 @@ def incidents_table(rows: Sequence[demo.IncidentRow]) -> Table:
     return shown
 
 
-def proposals(rows: Sequence[demo.IncidentRow]) -> list[str]:
-    """What was proposed about the largest incident, when it was last thought about."""
-    if not rows or not rows[0].actions:
-        return []
-    return [f"Proposed about {rows[0].cause}:", *(f"  {action}" for action in rows[0].actions)]
+def proposals(rows: Sequence[demo.IncidentRow], proposed: Mapping[str, tuple[str, tuple[str, ...]]]) -> str:
+    """What was proposed about the largest incident while there was still something to do."""
+    if not rows or rows[0].incident_id not in proposed:
+        return "Nothing was proposed about the largest incident."
+    clock, actions = proposed[rows[0].incident_id]
+    return "\n".join([f"Proposed at {clock} about {rows[0].cause}:", *(f"  {action}" for action in actions)])
 
 
 def _summary_table(summary: Mapping[str, Any], trained: Trained) -> Table:
