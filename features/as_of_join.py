@@ -9,6 +9,7 @@ given are joined in partitions of the entities, one after the other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -32,6 +33,7 @@ NEVER_US = np.iinfo(np.int64).min
 #: What sorting and joining a version costs beside its own columns, in bytes.
 OVERHEAD_BYTES = 64
 LARGEST_PLACE = 2**62
+SIDE_BY_SIDE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,13 @@ class Moments:
 def retrieve(moments: Moments, joins: Sequence[AsOfJoin], memory: Memory) -> dict[str, Column]:
     """Every feature of every join, in the order of the entity rows."""
     shelf = memory.shelf(len(moments), sum(len(join.outputs) for join in joins))
-    columns: dict[str, Column] = {}
+    partitions = [memory.partitions(join) for join in joins]
     for join in joins:
-        columns |= _joined(moments, join, shelf, memory.partitions(join))
-    return columns
+        moments.numbered(tuple(join.keys.values()))
+    # Views that fit are joined side by side: NumPy and Polars leave Python's lock while they sort and search.
+    with ThreadPoolExecutor(SIDE_BY_SIDE if max(partitions, default=1) == 1 else 1) as pool:
+        found = pool.map(lambda join, parts: _joined(moments, join, shelf, parts), joins, partitions)
+        return {name: column for columns in found for name, column in columns.items()}
 
 
 def _joined(moments: Moments, join: AsOfJoin, shelf: Shelf, partitions: int) -> dict[str, Column]:
