@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sqlite3
 import sys
 import threading
@@ -27,6 +25,7 @@ from serving.engine.ops import OpsStore
 from serving.engine.seed import open_log, seed
 from serving.logs import configure_logging
 from serving.meters import count_into_folder, meters
+from serving.processes import told_to_stop
 from serving.settings import ServiceSettings, load_settings
 from serving.storage.database import is_full
 from serving.storage.log import Clock, EventLog, NewEvent
@@ -113,28 +112,13 @@ def _apply(workspace: Workspace, settings: ServiceSettings, stop: threading.Even
         log.info("engine_stopped", seq=engine.checkpoint.seq)
 
 
-def stop_with_parent(stop: threading.Event) -> None:
-    """Stop when the process that started this one is gone."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while not stop.wait(1.0):
-            if os.getppid() != parent:
-                stop.set()
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
     configure_logging()
     count_into_folder()
     if len(arguments) != 1:
         print("usage: python -m serving.engine_process WORKSPACE", file=sys.stderr)
         return 2
-    workspace, stop = Workspace(Path(arguments[0])), threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    stop_with_parent(stop)
+    workspace, stop = Workspace(Path(arguments[0])), told_to_stop()
     try:
         run(workspace, load_settings(workspace), stop)
     except PunctualError as error:

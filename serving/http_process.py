@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
-from serving.engine_process import stop_with_parent
+from serving.processes import stop_with_parent
 from serving.settings import load_settings
 
 SERVICE = "serving.service:PunctualService"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import signal
 import sys
 import threading
 import time
@@ -21,9 +20,9 @@ from serving.customers.store import CustomerStore
 from serving.engine.ops import OpsStore
 from serving.engine.picture_reader import PictureReader
 from serving.engine.readings import OpsReader
-from serving.engine_process import stop_with_parent
 from serving.logs import configure_logging
 from serving.meters import count_into_folder
+from serving.processes import told_to_stop
 from serving.settings import load_settings
 from serving.times import wall_now_us
 from serving.webhooks.channels import ChannelPost
@@ -111,10 +110,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m serving.sender_process WORKSPACE", file=sys.stderr)
         return 2
-    workspace, told = Workspace(Path(arguments[0])), threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: told.set())
-    stop_with_parent(told)
+    workspace, told = Workspace(Path(arguments[0])), told_to_stop()
     try:
         policy = load_settings(workspace).webhooks
         with alone(workspace.sender.with_suffix(".lock"), told):
