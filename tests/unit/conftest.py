@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+from data_contracts.workspace import Workspace
 from tests.redis_server import redis_server
 
 
@@ -26,3 +28,13 @@ def redis_url(_redis: str) -> str:
     with Redis.from_url(_redis) as client:
         client.flushall()
     return _redis
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace in which a model is named to serve; a file of tests may have one of its own."""
+    from test_api import crown
+
+    workspace = Workspace(tmp_path / "w")
+    crown(workspace)
+    return workspace

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.routing import Route
-from test_api import SETTINGS, Client, calling, crown, refused, wire_ping
+from test_api import SETTINGS, Client, calling, refused, wire_ping
 from test_engine import FakeForecaster
 
 from data_contracts.errors import WorkspaceError
@@ -28,13 +28,6 @@ from serving.times import wall_now_us
 #: Calls that need no key: they begin or end a session, or carry a signed link.
 OPEN_CALLS = {"signIn", "signOut", "track", "changeDelivery", "setTrackPreferences"}
 GUARDED_CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.name not in OPEN_CALLS]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "w")
-    crown(workspace)
-    return workspace
 
 
 @pytest.fixture

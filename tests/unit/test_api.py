@@ -80,13 +80,6 @@ def calling(app: Starlette) -> Iterator[Client]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "w")
-    crown(workspace)
-    return workspace
-
-
-@pytest.fixture
 def client(workspace: Workspace) -> Iterator[Client]:
     app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
     with calling(app) as client:

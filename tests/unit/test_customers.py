@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import PROBLEM, SETTINGS, Client, calling, crown, play
+from test_api import PROBLEM, SETTINGS, Client, calling, play
 from test_engine import MODEL, NOON_US, FakeForecaster, late_day, route_events, tick
 from typer.testing import CliRunner
 
@@ -225,13 +224,6 @@ def test_levels_between_published_quantiles_lie_on_straight_lines() -> None:
 
 
 # --- what is kept, and forgotten --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "w")
-    crown(workspace)
-    return workspace
 
 
 @pytest.fixture

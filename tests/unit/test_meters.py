@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from test_api import SETTINGS, Client, calling, crown, play, wire_ping
+from test_api import SETTINGS, Client, calling, play, wire_ping
 from test_engine import MODEL, NOON_US, FakeForecaster, route_events, tick
 
 from data_contracts.workspace import Workspace
@@ -22,13 +22,6 @@ from serving.meters import METRICS_VARIABLE, meters
 from serving.storage.log import Clock, EventLog, NewEvent
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "w")
-    crown(workspace)
-    return workspace
 
 
 @pytest.fixture

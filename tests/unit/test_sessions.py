@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import SETTINGS, Client, calling, crown, refused
+from test_api import SETTINGS, Client, calling, refused
 from test_engine import FakeForecaster
 
 from data_contracts.workspace import Workspace
@@ -19,13 +19,6 @@ from serving.http.keys import Scope
 from serving.http.sessions import COOKIE
 from serving.http.signing import Purpose, Signer, Void
 from serving.times import US, wall_now_us
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path / "w")
-    crown(workspace)
-    return workspace
 
 
 @pytest.fixture
