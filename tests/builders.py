@@ -30,6 +30,8 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 #: Monday, 2 March 2026, 08:00 UTC.
 START_US = 1_772_438_400 * SECOND_US
+#: The same Monday at noon, when promised routes leave.
+NOON_US = START_US + 4 * HOUR_US
 
 #: A row of a canonical table: its table, and its columns with times as microseconds.
 Row = tuple[str, dict[str, Any]]
@@ -66,6 +68,24 @@ def make_stop(sequence: int, route_id: str = "R-1", **columns: Any) -> dict[str,
         "planned_travel_s": 600.0,
         "planned_service_s": 120.0,
     } | columns
+
+
+def promised_route(route_id: str, stops: int, *, start_us: int = NOON_US, leg_s: float = 600.0) -> list[Row]:
+    """A route without depot or courier, whose stops are each promised from 5 minutes before their plan to 15 after."""
+    route = make_route(route_id, planned_departure_at=start_us)
+    rows: list[Row] = [("routes", {k: v for k, v in route.items() if k not in ("courier_id", "depot_id")})]
+    for sequence in range(1, stops + 1):
+        planned_us = start_us + int(sequence * (leg_s + 120) * SECOND_US)
+        stop = make_stop(
+            sequence,
+            route_id,
+            planned_arrival_at=planned_us,
+            planned_travel_s=leg_s,
+            promised_start_at=planned_us - 5 * MINUTE_US,
+            promised_end_at=planned_us + 15 * MINUTE_US,
+        )
+        rows.append(("stops", {k: v for k, v in stop.items() if k != "site_id"}))
+    return rows
 
 
 class Told:

@@ -28,7 +28,7 @@ from serving.engine.rounds import EngineSettings
 from serving.engine.seed import open_log, seed
 from serving.storage.database import connect_to_read, statements
 from serving.storage.log import Clock, EventLog, NewEvent
-from tests.unit.test_engine import FakeForecaster
+from tests.engine_bench import FakeForecaster
 
 LONGEST_LIFE_S = 900.0
 #: What was scored is kept for good.

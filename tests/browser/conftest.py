@@ -19,7 +19,7 @@ from pipelines.front_end import VENDOR
 from pipelines.replay import Event, Pace, Replay, timeline
 from pipelines.sources import simulated
 from serving.supervisor import Patience, running_service
-from tests.integration.test_service import crown_a_model
+from tests.running import crown_a_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make env)")
 

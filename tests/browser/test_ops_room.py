@@ -13,7 +13,8 @@ from serving.http.keys import Scope
 from serving.times import wall_now_us
 from tests.browser.cut import Line
 from tests.browser.looking import looking, serious_faults
-from tests.integration.test_service import NOON_US, moment, plan, until
+from tests.builders import NOON_US
+from tests.running import moment, plan, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from test_service import NOON_US, crowned, moment, plan, until
 
 from data_contracts.events import parse
 from data_contracts.workspace import Workspace
@@ -22,8 +21,9 @@ from serving.engine.readings import OpsReader
 from serving.settings import load_settings
 from serving.storage.database import is_full
 from serving.storage.log import Clock, EventLog, NewEvent, Verdict
+from tests.builders import NOON_US
+from tests.running import moment, plan, until
 
-__all__ = ["crowned"]
 SIZE_MB = 12
 
 

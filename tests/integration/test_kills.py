@@ -18,7 +18,6 @@ import httpx
 import orjson
 import psutil
 import pytest
-from test_service import NOON_US, caught_up, crowned, moment, plan, until, workspace
 
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
@@ -31,8 +30,9 @@ from serving.settings import load_settings
 from serving.storage.log import Clock, EventLog
 from serving.supervisor import Patience, Service
 from serving.times import US
+from tests.builders import NOON_US
+from tests.running import caught_up, moment, plan, until
 
-__all__ = ["crowned", "workspace"]
 pytestmark = pytest.mark.end_to_end
 
 PATIENCE = Patience(ready_s=120.0, restart_s=0.05, most_restarts=1_000)

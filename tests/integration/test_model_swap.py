@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_service import NOON_US, crowned, moment, plan, send, speaking_to, until, workspace
 
 from data_contracts.workspace import Workspace
+from tests.builders import NOON_US
+from tests.running import moment, plan, send, speaking_to, until
 
-__all__ = ["crowned", "workspace"]
 pytestmark = pytest.mark.end_to_end
 
 

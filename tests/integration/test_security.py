@@ -12,7 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from test_service import PATIENCE, crowned, plan, workspace
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
@@ -22,8 +21,8 @@ from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
 from serving.supervisor import checked_tls, running_service
 from serving.times import wall_now_us
+from tests.running import PATIENCE, plan
 
-__all__ = ["crowned", "workspace"]
 pytestmark = pytest.mark.end_to_end
 
 

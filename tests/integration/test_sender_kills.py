@@ -18,14 +18,15 @@ import httpx
 import orjson
 import pytest
 from standardwebhooks import Webhook as Verifier
-from test_service import NOON_US, crown_a_model, moment, plan, until
 
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
 from serving.engine.readings import OpsReader
 from serving.supervisor import Patience, Service
 from serving.times import US
+from tests.builders import NOON_US
 from tests.receivers import Received, Receiver, answering, receiving
+from tests.running import crown_a_model, moment, plan, until
 
 pytestmark = pytest.mark.end_to_end
 

@@ -13,13 +13,13 @@ import httpx
 import psutil
 import pytest
 from test_kills import PATIENCE, Killer, has_caught_up, looked_after
-from test_service import until
 
 from benchmarks.engine import Feed
 from benchmarks.fleet import Fleet, build
 from pipelines.demo import free_port
 from serving.supervisor import Service
 from serving.times import US, from_rfc3339, wall_now_us
+from tests.running import until
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.on_demand]
 

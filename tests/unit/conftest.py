@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.workspace import Workspace
+from tests.api_client import crown
 from tests.redis_server import redis_server
 
 
@@ -33,8 +34,6 @@ def redis_url(_redis: str) -> str:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace in which a model is named to serve; a file of tests may have one of its own."""
-    from test_api import crown
-
     workspace = Workspace(tmp_path / "w")
     crown(workspace)
     return workspace

@@ -10,8 +10,6 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.routing import Route
-from test_api import SETTINGS, Client, calling, refused, wire_ping
-from test_engine import FakeForecaster
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
@@ -24,6 +22,8 @@ from serving.settings import Limits, ServiceSettings
 from serving.storage.log import Clock
 from serving.supervisor import refuse_unlocked
 from serving.times import wall_now_us
+from tests.api_client import SETTINGS, Client, calling, refused, wire_ping
+from tests.engine_bench import FakeForecaster
 
 #: Calls that need no key: they begin or end a session, or carry a signed link.
 OPEN_CALLS = {"signIn", "signOut", "track", "changeDelivery", "setTrackPreferences"}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from test_engine import NOON_US, FakeForecast, FakeForecaster
 
 from data_contracts.record import Record
 from features.live import LiveFeatures
@@ -22,6 +21,8 @@ from serving.engine.advice import AdvicePolicy, Adviser, Kind
 from serving.engine.resequencing import Task, reordered, solve
 from serving.engine.scoring import Manner
 from serving.times import US
+from tests.builders import NOON_US
+from tests.engine_bench import FakeForecast, FakeForecaster
 
 MINUTE_US = 60 * US
 #: One stop every 500 m along a street, from the depot on.

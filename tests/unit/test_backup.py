@@ -12,8 +12,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from test_api import crown, play
-from test_engine import everything, late_day, tick
 from typer.testing import CliRunner
 
 from data_contracts.errors import WorkspaceError
@@ -23,6 +21,8 @@ from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
 from serving.storage.log import Clock, EventLog
 from serving.upkeep.backup import MANIFEST, backup, restore
+from tests.api_client import crown, play
+from tests.engine_bench import everything, late_day, tick
 
 
 @pytest.fixture(scope="module")

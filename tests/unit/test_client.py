@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
-from test_api import crown, inline, play, wire_ping
-from test_engine import MODEL, late_day, route_events, tick
 from test_stream import SETTINGS, Outbox, served
 
 from data_contracts.workspace import Workspace
@@ -32,6 +30,8 @@ from serving.client.punctual_client import (
 from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
 from serving.times import wall_now_us
+from tests.api_client import crown, inline, play, wire_ping
+from tests.engine_bench import MODEL, late_day, route_events, tick
 
 FILE = Path(punctual_client.__file__)
 

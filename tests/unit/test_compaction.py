@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from test_engine import NOON_US, FakeForecaster, FakePublisher, everything, late_day, ping, tick
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
@@ -30,6 +29,8 @@ from serving.storage.database import is_sound
 from serving.storage.log import Clock, EventLog, Head, NewEvent, Verdict
 from serving.times import US
 from serving.upkeep.compaction import compact, recover, snapshots
+from tests.builders import NOON_US
+from tests.engine_bench import FakeForecaster, FakePublisher, everything, late_day, ping, tick
 
 HOUR_S = 3600.0
 KEEP_AN_HOUR = Retention(log_s=HOUR_S)

@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import PROBLEM, SETTINGS, Client, calling, play
-from test_engine import MODEL, NOON_US, FakeForecaster, late_day, route_events, tick
 from typer.testing import CliRunner
 
 from data_contracts.workspace import Workspace
@@ -34,6 +32,9 @@ from serving.customers.timing import Act, Asked, TimingPolicy, Why, quiet_begins
 from serving.decisions.promises import DeliveryWindow
 from serving.storage.log import Clock, EventLog
 from serving.times import US, from_us, to_rfc3339, to_us, wall_now_us
+from tests.api_client import PROBLEM, SETTINGS, Client, calling, play
+from tests.builders import NOON_US
+from tests.engine_bench import MODEL, FakeForecaster, late_day, route_events, tick
 
 HOUR_US, DAY_US = 3600 * US, 86_400 * US
 BRUSSELS = ZoneInfo("Europe/Brussels")

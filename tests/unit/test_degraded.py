@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_api import Client, calling, crown
-from test_engine import MODEL, NOON_US, happened, ping, route_events, tick
 from test_explain import live
 
 from data_contracts.workspace import Workspace
@@ -18,7 +16,9 @@ from serving.engine.explain import explain
 from serving.settings import ServiceSettings
 from serving.storage.log import Clock, NewEvent
 from serving.times import US, from_rfc3339
-from tests.builders import make_dataset
+from tests.api_client import Client, calling, crown
+from tests.builders import NOON_US, make_dataset
+from tests.engine_bench import MODEL, happened, ping, route_events, tick
 from training.boosters import BoosterSettings
 from training.forecaster import DeliveryForecaster, train
 from training.situations import name_of

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from test_engine import Bench, late_day
 
 from pipelines.events_page import events_page
 from serving.engine.drift import DriftPolicy
@@ -14,6 +13,7 @@ from serving.engine.outbox import EventType
 from serving.engine.rounds import EngineSettings
 from serving.http.wire_events import EVENT_DATA, MEANINGS, CloudEvent
 from serving.webhooks.policy import Outcome, Why
+from tests.engine_bench import Bench, late_day
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_api import Client, calling, crown
-from test_engine import MODEL, happened, ping, route_events, tick
 from typer.testing import CliRunner
 
 from data_contracts.errors import ModelError, UnknownIdError
@@ -30,7 +28,9 @@ from serving.engine.rounds import EngineSettings
 from serving.engine.served import REMEMBERED, ServedLog, ServedSettings, find, forget_old
 from serving.settings import ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent
+from tests.api_client import Client, calling, crown
 from tests.builders import make_dataset
+from tests.engine_bench import MODEL, happened, ping, route_events, tick
 from training.boosters import BoosterSettings
 from training.forecaster import train
 

@@ -14,8 +14,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from test_api import crown, play
-from test_engine import late_day
 from test_stream import served
 
 from data_contracts.workspace import Workspace
@@ -25,6 +23,8 @@ from serving.http.keys import Scope
 from serving.settings import ServiceSettings
 from serving.storage.log import Clock
 from serving.times import wall_now_us
+from tests.api_client import crown, play
+from tests.engine_bench import late_day
 
 #: Requests to each call; as many more as ``PUNCTUAL_FUZZ`` says.
 EXAMPLES = int(os.environ.get("PUNCTUAL_FUZZ", "6"))

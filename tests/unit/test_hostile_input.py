@@ -14,8 +14,6 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_api import Client, calling, crown, refused, wire_ping
-from test_engine import FakeForecaster
 from test_stream import served
 
 from data_contracts.record import TICK
@@ -28,6 +26,8 @@ from serving.http.problems import ProblemError
 from serving.settings import Limits, ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent, Verdict
 from serving.times import US, to_rfc3339
+from tests.api_client import Client, calling, crown, refused, wire_ping
+from tests.engine_bench import FakeForecaster
 
 TEN_MB = 10 * 1024 * 1024
 NOW_US = 1_772_452_800 * US

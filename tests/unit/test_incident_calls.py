@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_api import SETTINGS, Client, calling, crown, play, refused
-from test_engine import NOON_US, FakeForecaster, stormy_day, tick
 
 from data_contracts.record import COMMAND
 from data_contracts.workspace import Workspace
@@ -18,6 +16,9 @@ from serving.api.api import create_app
 from serving.http import wire
 from serving.storage.log import Clock, EventLog
 from serving.times import US, to_rfc3339
+from tests.api_client import SETTINGS, Client, calling, crown, play, refused
+from tests.builders import NOON_US
+from tests.engine_bench import FakeForecaster, stormy_day, tick
 
 
 @pytest.fixture(scope="module")

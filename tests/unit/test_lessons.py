@@ -7,21 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_engine import (
-    MODEL,
-    NOON_US,
-    Bench,
-    everything,
-    happened,
-    late_day,
-    route_events,
-    tick,
-)
 
 from serving.decisions.cadence import Cadence
 from serving.engine.rounds import EngineSettings
 from serving.storage.log import NewEvent
 from serving.times import US
+from tests.builders import NOON_US
+from tests.engine_bench import MODEL, Bench, everything, happened, late_day, route_events, tick
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from test_api import SETTINGS, Client, calling, play, wire_ping
-from test_engine import MODEL, NOON_US, FakeForecaster, route_events, tick
 
 from data_contracts.workspace import Workspace
 from serving.api.api import create_app
@@ -20,6 +18,9 @@ from serving.engine.batch import Batch
 from serving.engine.engine_meter import EngineMeter
 from serving.meters import METRICS_VARIABLE, meters
 from serving.storage.log import Clock, EventLog, NewEvent
+from tests.api_client import SETTINGS, Client, calling, play, wire_ping
+from tests.builders import NOON_US
+from tests.engine_bench import MODEL, FakeForecaster, route_events, tick
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

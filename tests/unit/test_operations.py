@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from test_api import SETTINGS, calling, crown, play
-from test_engine import FakeForecaster, late_day
 
 from data_contracts.workspace import Workspace
 from pipelines.cli import app
 from pipelines.grafana import grafana_page
 from serving.api.api import create_app
 from serving.settings import load_settings
+from tests.api_client import SETTINGS, calling, crown, play
+from tests.engine_bench import FakeForecaster, late_day
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_api import crown, play
-from test_engine import MODEL, FakeForecaster, route_events, tick
 
 from data_contracts.workspace import Workspace
 from serving.api.api import create_app
 from serving.settings import Limits, ServiceSettings
 from serving.storage.log import Clock
+from tests.api_client import crown, play
+from tests.engine_bench import MODEL, FakeForecaster, route_events, tick
 
 WAITING = 5
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import SETTINGS, Client, calling, crown, play, refused
-from test_engine import MODEL, NOON_US, FakeForecaster, happened, late_day, route_events, tick
 
 from data_contracts.workspace import Workspace
 from serving.api.api import create_app
@@ -21,6 +19,9 @@ from serving.api.today import on_time
 from serving.http import wire_rooms
 from serving.storage.log import NewEvent
 from serving.times import US, to_rfc3339
+from tests.api_client import SETTINGS, Client, calling, crown, play, refused
+from tests.builders import NOON_US
+from tests.engine_bench import MODEL, FakeForecaster, happened, late_day, route_events, tick
 
 
 def placed(events: list[NewEvent]) -> list[NewEvent]:

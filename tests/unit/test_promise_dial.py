@@ -8,7 +8,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engine import Bench, late_day
 from typer.testing import CliRunner
 
 from data_contracts.errors import SourceError, WorkspaceError
@@ -17,6 +16,7 @@ from serving.decisions.promise_dial import as_measured, as_stated
 from serving.decisions.promises import PromisePolicy
 from serving.engine.rounds import EngineSettings
 from serving.times import from_rfc3339
+from tests.engine_bench import Bench, late_day
 
 CURVE = [
     {"coverage": 0.5, "width_min": 10.0, "share_late": 0.30, "share_early": 0.25},

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import pytest
 from builders import city_history
-from test_engine import Bench, FakeForecast, FakeForecaster
 
 from data_contracts.record import MODEL, TICK
 from features.vectors import Vectors
@@ -23,6 +22,7 @@ from serving.engine.rounds import EngineSettings
 from serving.rehearsals.alert_evaluation import AlertSpan, alert_figures
 from serving.rehearsals.rehearsal import Rehearsal
 from serving.storage.log import NewEvent
+from tests.engine_bench import Bench, FakeForecast, FakeForecaster
 from training.instants import Instants
 
 DAY = "2026-03-02"

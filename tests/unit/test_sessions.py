@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import SETTINGS, Client, calling, refused
-from test_engine import FakeForecaster
 
 from data_contracts.workspace import Workspace
 from serving.api.api import create_app
@@ -19,6 +17,8 @@ from serving.http.keys import Scope
 from serving.http.sessions import COOKIE
 from serving.http.signing import Purpose, Signer, Void
 from serving.times import US, wall_now_us
+from tests.api_client import SETTINGS, Client, calling, refused
+from tests.engine_bench import FakeForecaster
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engine import FakeForecaster
 
 from data_contracts.workspace import Workspace
 from pipelines.demo import free_port
@@ -27,6 +26,7 @@ from serving.engine.outbox import EventType, outbox_event
 from serving.settings import ServiceSettings, StreamSettings
 from serving.storage.log import Clock
 from serving.storage.tail import OutboxTail
+from tests.engine_bench import FakeForecaster
 
 QUICK = StreamSettings(heartbeat_s=0.3, look_s=0.02, retry_s=0.01, longest_s=60.0, most=3)
 SETTINGS = ServiceSettings(clock=Clock.LOG, stream=QUICK)

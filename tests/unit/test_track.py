@@ -8,8 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from test_api import SETTINGS, Client, calling, crown, play, refused
-from test_engine import FakeForecaster, late_day, tick
 from test_picture import placed
 from typer.testing import CliRunner
 
@@ -21,6 +19,8 @@ from serving.engine.readings import OpsReader
 from serving.http import wire_rooms
 from serving.http.signing import Purpose, Signer
 from serving.times import US, from_rfc3339, wall_now_us
+from tests.api_client import SETTINGS, Client, calling, crown, play, refused
+from tests.engine_bench import FakeForecaster, late_day, tick
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_api import PROBLEM, Client, calling
-from test_engine import FakeForecaster
 from typer.testing import CliRunner
 
 from data_contracts.errors import SubscriptionError
@@ -36,6 +34,8 @@ from serving.webhooks.sender import Sender
 from serving.webhooks.signing import open_secrets
 from serving.webhooks.store import SenderStore
 from serving.webhooks.subscriptions import event_types, url_fault
+from tests.api_client import PROBLEM, Client, calling
+from tests.engine_bench import FakeForecaster
 
 POLICY = SendingPolicy(most_webhooks=5, channels={"ops": "json://127.0.0.1:1/"}, retry_s=(0.0,))
 SETTINGS = ServiceSettings(clock=Clock.LOG, limits=Limits(rows=50), webhooks=POLICY)
