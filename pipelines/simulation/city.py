@@ -15,17 +15,18 @@ import numpy as np
 from pipelines.simulation.actions import Action, CancelStop, Resequence, SlowZone
 from pipelines.simulation.conditions import Conditions
 from pipelines.simulation.dispatch import advance
-from pipelines.simulation.disruptions import HOUR_S, Upsets, draw_upsets
+from pipelines.simulation.disruptions import HOUR_S, draw_upsets
 from pipelines.simulation.draws import Draws, weather_draws
-from pipelines.simulation.engine import Move, Revision, Run
+from pipelines.simulation.engine import Move, Run
 from pipelines.simulation.envelope import Messages
 from pipelines.simulation.futures import futures
 from pipelines.simulation.messages import messages_between
 from pipelines.simulation.noise import Array, Noise
 from pipelines.simulation.plan import Plan, make_plan
-from pipelines.simulation.state import State
-from pipelines.simulation.streets import TICK_S, Rates
-from pipelines.simulation.truth import Outcome, Truth, truth_of
+from pipelines.simulation.service_day import ServiceDay
+from pipelines.simulation.state import Outcome, State
+from pipelines.simulation.streets import TICK_S
+from pipelines.simulation.truth import Truth, truth_of
 from pipelines.simulation.weather import Weather, sky
 from pipelines.simulation.world import World
 
@@ -33,8 +34,8 @@ END_S = 29 * HOUR_S
 _DAY_NOISE = 1
 
 
-class City:
-    """A service day; all times inside are float seconds after ``plan.start``."""
+class City(ServiceDay):
+    """A service day that moves on."""
 
     @classmethod
     def day(cls, world: World, day: date, seed: int) -> City:
@@ -48,98 +49,11 @@ class City:
         return cls(world, make_plan(world, day, noise), noise, tomorrow)
 
     def __init__(self, world: World, plan: Plan, noise: Noise, tomorrow: Weather) -> None:
-        self.world, self.plan, self.noise, self.tomorrow = world, plan, noise, tomorrow
-        self.slowdowns: tuple[SlowZone, ...] = ()
         draws = Draws.draw(world, plan, noise)
         state = State.evening_before(world, plan)
-        self.running = Run(world, plan, draws, Conditions.of(world, plan, draws), state, _promised(plan))
-
-    @property
-    def now_s(self) -> float:
-        return self.running.state.now_s
-
-    @property
-    def now(self) -> datetime:
-        return self.instant(self.now_s)
-
-    @property
-    def left_s(self) -> Array:
-        return self.running.state.left_s[0]
-
-    @property
-    def middle_s(self) -> Array:
-        return self.running.state.middle_s[0]
-
-    @property
-    def arrived_s(self) -> Array:
-        """(places,) arrivals, also those to come of visits that are under way; inf where not begun."""
-        return self.running.state.arrived_s[0]
-
-    @property
-    def done_s(self) -> Array:
-        return self.running.state.done_s[0]
-
-    @property
-    def departed_s(self) -> Array:
-        return self.running.state.departed_s[0]
-
-    @property
-    def joined_s(self) -> Array:
-        return self.running.state.joined_s[0]
-
-    @property
-    def came_from(self) -> Array:
-        return self.running.state.came_from[0]
-
-    @property
-    def outcome(self) -> Array:
-        return self.running.state.outcome[0]
-
-    @property
-    def route(self) -> Array:
-        """(places,) the route of each place, as it stands."""
-        return self.running.state.route[0]
-
-    @property
-    def under_way(self) -> Array:
-        """(routes,) the place that each vehicle drives to or is at; -1 before it leaves."""
-        return self.running.state.under_way[0]
-
-    @property
-    def promised_end_s(self) -> Array:
-        """(stops,) end of the window first told; nan for a stop that has not been added."""
-        return self.running.promised_s[1]
-
-    @property
-    def moves(self) -> Sequence[Move]:
-        return self.running.moves
-
-    @property
-    def revisions(self) -> Sequence[Revision]:
-        return self.running.revisions
-
-    @property
-    def rates(self) -> Rates:
-        return self.running.conditions.rates
-
-    @property
-    def upsets(self) -> Upsets:
-        return self.running.draws.upsets
-
-    @property
-    def weather(self) -> Weather:
-        """The weather of the day and of the next."""
-        return self.running.conditions.weather.then(self.tomorrow)
-
-    def to_visit(self, route: int) -> list[int]:
-        """Stops of a route that have not begun and are not dropped, in their order."""
-        state = self.running.state
-        ahead = state.order[0, route, state.at[0, route] : max(0, state.end[0, route] - 1)]
-        return [stop for stop in ahead.tolist() if self.outcome[stop] == Outcome.OPEN]
-
-    def instant(self, at_s: float) -> datetime:
-        """The instant in UTC of a second of the service day."""
-        return self.plan.start + timedelta(seconds=float(at_s))
+        run = Run(world, plan, draws, Conditions.of(world, plan, draws), state, _promised(plan))
+        super().__init__(world, plan, noise, tomorrow, run)
+        self.slowdowns: tuple[SlowZone, ...] = ()
 
     def step(self, step_s: float = TICK_S) -> Messages:
         """Moves on by one step, and gives the messages about what happened in it."""

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.simulation.engine import Revision, Run, drive_until
 from pipelines.simulation.noise import Array
 from pipelines.simulation.plan import promise_s
-from pipelines.simulation.truth import Outcome
+from pipelines.simulation.state import Outcome
 
 _FEWEST_LEFT = 3
 

@@ -14,9 +14,8 @@ from pipelines.simulation.conditions import Conditions
 from pipelines.simulation.draws import Draws
 from pipelines.simulation.noise import Array, lognormal
 from pipelines.simulation.plan import Plan, leg_m, leg_work
-from pipelines.simulation.state import State
+from pipelines.simulation.state import Outcome, State
 from pipelines.simulation.streets import NEVER_S
-from pipelines.simulation.truth import Outcome
 from pipelines.simulation.world import World
 
 

@@ -13,7 +13,7 @@ from pipelines.simulation.disruptions import HOUR_S
 from pipelines.simulation.noise import Array
 from pipelines.simulation.oracle import LEVELS, quantiles, remaining, roll_out
 from pipelines.simulation.parameters import Parameters
-from pipelines.simulation.truth import Outcome
+from pipelines.simulation.state import Outcome
 from pipelines.simulation.world import World
 
 HORIZONS_MIN = (15, 30, 60, 120, 240)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
 
 from pipelines.simulation import plan_messages, surroundings
 from pipelines.simulation.envelope import Envelope, Messages, empty, joined_id, named
 from pipelines.simulation.pings import pings
-from pipelines.simulation.truth import Outcome
-
-if TYPE_CHECKING:
-    from pipelines.simulation.city import City
+from pipelines.simulation.service_day import ServiceDay
+from pipelines.simulation.state import Outcome
 
 
-def messages_between(city: City, from_s: float, until_s: float) -> Messages:
+def messages_between(day: ServiceDay, from_s: float, until_s: float) -> Messages:
     """Messages about what happened from ``from_s`` until just before ``until_s``, by table."""
-    envelope = Envelope(city.plan.start, city.noise, city.world.parameters.messages)
+    envelope = Envelope(day.plan.start, day.noise, day.world.parameters.messages)
     builders = {
         "routes": plan_messages.routes,
         "stops": plan_messages.stops,
@@ -29,29 +25,29 @@ def messages_between(city: City, from_s: float, until_s: float) -> Messages:
         "depots": surroundings.depots,
         "promises": plan_messages.promises,
     }
-    told = {name: build(city, envelope, from_s, until_s) for name, build in builders.items()}
+    told = {name: build(day, envelope, from_s, until_s) for name, build in builders.items()}
     return {**told, "customers": empty("customers")}
 
 
-def stop_events(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
-    plan, count = city.plan, city.plan.stops
+def stop_events(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+    plan, count = day.plan, day.plan.stops
     stop, route = np.arange(count), np.arange(len(plan.route_ids))
-    visited = city.outcome[:count] != Outcome.SKIPPED
-    ended = np.array(["", "completed", "failed", "skipped"])[city.outcome[:count]]
-    moved_s = np.array([move.at_s for move in city.moves], float)
-    moved, place = (np.array([getattr(m, name) for m in city.moves], int) for name in ("stop", "sequence"))
+    visited = day.outcome[:count] != Outcome.SKIPPED
+    ended = np.array(["", "completed", "failed", "skipped"])[day.outcome[:count]]
+    moved_s = np.array([move.at_s for move in day.moves], float)
+    moved, place = (np.array([getattr(m, name) for m in day.moves], int) for name in ("stop", "sequence"))
     kind = np.concatenate(
         [["departed_depot"] * len(route), ["arrived"] * count, ended, ["resequenced"] * len(moved)]
     )
     occurred_s = np.concatenate(
-        [city.departed_s, np.where(visited, city.arrived_s[:count], np.inf), city.done_s[:count], moved_s]
+        [day.departed_s, np.where(visited, day.arrived_s[:count], np.inf), day.done_s[:count], moved_s]
     )
     subject = np.concatenate([-1 - route, stop, stop, moved])
     sequence = np.concatenate([np.zeros(len(route) + 2 * count, int), place])
     slot = np.concatenate([route, len(route) + np.arange(2 * count), len(route) + 2 * count + moved])
     now = np.flatnonzero((occurred_s >= from_s) & (occurred_s < until_s))
     kind, occurred_s, subject, sequence, slot = (a[now] for a in (kind, occurred_s, subject, sequence, slot))
-    of_route = np.where(subject < 0, -1 - subject, city.route[np.maximum(subject, 0)])
+    of_route = np.where(subject < 0, -1 - subject, day.route[np.maximum(subject, 0)])
     ids = [plan.stop_ids[s] if s >= 0 else plan.route_ids[-1 - s] for s in subject]
     columns = {
         "event_id": joined_id(

@@ -17,7 +17,7 @@ from pipelines.simulation.dispatch import advance
 from pipelines.simulation.envelope import named, timestamps
 from pipelines.simulation.futures import futures
 from pipelines.simulation.noise import Array
-from pipelines.simulation.truth import Outcome
+from pipelines.simulation.state import Outcome
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 ROLLOUTS = 400

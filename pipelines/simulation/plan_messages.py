@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,11 @@ from pipelines.simulation.disruptions import HOUR_S
 from pipelines.simulation.envelope import Envelope, empty, joined_id, named, timestamps
 from pipelines.simulation.noise import Array
 from pipelines.simulation.orders import SERVICE_LEVELS
-
-if TYPE_CHECKING:
-    from pipelines.simulation.city import City
+from pipelines.simulation.service_day import ServiceDay
 
 
-def routes(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
-    world, plan, p = city.world, city.plan, city.world.parameters
+def routes(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+    world, plan, p = day.world, day.plan, day.world.parameters
     told_s = p.plan.told_h * HOUR_S
     if not from_s <= told_s < until_s:
         return empty("routes")
@@ -40,37 +38,37 @@ def routes(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.
     return envelope.seal("routes", columns, np.full(count, told_s), np.arange(count), count)
 
 
-def stops(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+def stops(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
     """The plan of the evening before, and each revision of it as a new version."""
-    plan, told = city.plan, [empty("stops")]
+    plan, told = day.plan, [empty("stops")]
     first = np.arange(plan.planned)
-    told_s = city.world.parameters.plan.told_h * HOUR_S
+    told_s = day.world.parameters.plan.told_h * HOUR_S
     route, arrival_s, travel_s = plan.place_route[first], plan.arrival_s[first], plan.travel_s[first]
     evening = (first, route, plan.sequence[first], arrival_s, travel_s)
     if from_s <= told_s < until_s:
-        told.append(_stops(city, envelope, told_s, 1, *evening))
-    for r in city.revisions:
+        told.append(_stops(day, envelope, told_s, 1, *evening))
+    for r in day.revisions:
         if from_s <= r.at_s < until_s:
             changed = (r.stop, r.route, r.sequence, r.arrival_s, r.travel_s)
-            told.append(_stops(city, envelope, r.at_s, r.version, *changed))
+            told.append(_stops(day, envelope, r.at_s, r.version, *changed))
     return pa.concat_tables(told).combine_chunks()
 
 
-def promises(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+def promises(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
     """The first window told to each customer; the simulated fleet never tells a second."""
-    plan = city.plan
-    stop = np.flatnonzero((city.joined_s >= from_s) & (city.joined_s < until_s))
+    plan = day.plan
+    stop = np.flatnonzero((day.joined_s >= from_s) & (day.joined_s < until_s))
     columns = {
         "event_id": joined_id("PR", named(plan.stop_ids, stop)),
         "stop_id": named(plan.stop_ids, stop),
         "promise_version": np.ones(len(stop), int),
-        **_promised(city, stop),
+        **_promised(day, stop),
     }
-    return envelope.seal("promises", columns, city.joined_s[stop], stop, plan.stops)
+    return envelope.seal("promises", columns, day.joined_s[stop], stop, plan.stops)
 
 
 def _stops(
-    city: City,
+    day: ServiceDay,
     envelope: Envelope,
     at_s: float,
     version: int,
@@ -80,7 +78,7 @@ def _stops(
     arrival_s: Array,
     travel_s: Array,
 ) -> pa.Table:
-    world, plan, orders = city.world, city.plan, city.plan.orders
+    world, plan, orders = day.world, day.plan, day.plan.orders
     products = tuple(world.parameters.service.product_share)
     columns = {
         "event_id": joined_id("ST", named(plan.stop_ids, stop), f"V{version}"),
@@ -100,15 +98,15 @@ def _stops(
         "planned_arrival_at": timestamps(plan.start, arrival_s),
         "planned_travel_s": np.round(travel_s, 1),
         "planned_service_s": np.round(plan.service_s[stop], 1),
-        **_promised(city, stop),
+        **_promised(day, stop),
     }
     topic = f" {version}" if version > 1 else ""
     return envelope.seal("stops", columns, np.full(len(stop), at_s), stop, plan.stops, topic=topic)
 
 
-def _promised(city: City, stop: Array) -> dict[str, Any]:
-    start_s, end_s = city.running.promised_s[:, stop]
+def _promised(day: ServiceDay, stop: Array) -> dict[str, Any]:
+    start_s, end_s = day.running.promised_s[:, stop]
     return {
-        "promised_start_at": timestamps(city.plan.start, start_s),
-        "promised_end_at": timestamps(city.plan.start, end_s),
+        "promised_start_at": timestamps(day.plan.start, start_s),
+        "promised_end_at": timestamps(day.plan.start, end_s),
     }

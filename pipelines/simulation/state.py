@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import IntEnum
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from pipelines.simulation.noise import Array
 from pipelines.simulation.plan import Plan
 from pipelines.simulation.streets import NEVER_S
 from pipelines.simulation.world import World
+
+
+class Outcome(IntEnum):
+    OPEN = 0
+    COMPLETED = 1
+    FAILED = 2
+    SKIPPED = 3
 
 
 @dataclass(slots=True, kw_only=True)

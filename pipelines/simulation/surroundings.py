@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,33 +10,31 @@ import pyarrow as pa
 from pipelines.simulation.disruptions import HOUR_S, Cause
 from pipelines.simulation.envelope import Envelope, joined_id, named, timestamps
 from pipelines.simulation.noise import Array, autoregressive
+from pipelines.simulation.service_day import ServiceDay
 from pipelines.simulation.weather import HOURS
-
-if TYPE_CHECKING:
-    from pipelines.simulation.city import City
 
 _FEEDS_END_S = 30 * HOUR_S
 
 
-def traffic(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+def traffic(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
     """Zone speeds as a feed tells them: noisy, some missing, incidents known after ten minutes."""
-    world, p = city.world, city.world.parameters.messages
+    world, p = day.world, day.world.parameters.messages
     zones, slots = world.parameters.size.zones, int(_FEEDS_END_S / p.traffic_s)
     low_s, high_s = (hour * HOUR_S for hour in p.traffic_hours)
     at_s = np.arange(slots) * p.traffic_s
     slot = np.flatnonzero((at_s >= max(low_s, from_s)) & (at_s < min(high_s, until_s)))
     zone, slot = (grid.ravel() for grid in np.meshgrid(np.arange(zones), slot, indexing="ij"))
     number = zone * slots + slot
-    told = city.noise.uniform("traffic gap", zones * slots)[number] >= p.traffic_gap_share
+    told = day.noise.uniform("traffic gap", zones * slots)[number] >= p.traffic_gap_share
     zone, slot, number = zone[told], slot[told], number[told]
     at_s = slot * p.traffic_s
-    speed_mps = world.free_flow_mps[zone] * city.rates.at(
-        city.rates.lane(0, world.zone_district[zone]), at_s.astype(float)
+    speed_mps = world.free_flow_mps[zone] * day.rates.at(
+        day.rates.lane(0, world.zone_district[zone]), at_s.astype(float)
     )
-    speed_mps = speed_mps * np.exp(p.traffic_sd * city.noise.normal("traffic error", zones * slots)[number])
-    incidents = _incidents(city, zone, slot, slots)
+    speed_mps = speed_mps * np.exp(p.traffic_sd * day.noise.normal("traffic error", zones * slots)[number])
+    incidents = _incidents(day, zone, slot, slots)
     columns = {
-        "event_id": joined_id("T", f"{city.plan.day:%Y%m%d}", zone + 1, slot),
+        "event_id": joined_id("T", f"{day.plan.day:%Y%m%d}", zone + 1, slot),
         "zone_id": named(world.zone_ids, zone),
         "speed_mps": np.round(np.clip(speed_mps, 0, 69), 2),
         "free_flow_mps": np.round(world.free_flow_mps[zone], 2),
@@ -46,30 +43,30 @@ def traffic(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa
     return envelope.seal("traffic", columns, at_s.astype(float), number, zones * slots)
 
 
-def _incidents(city: City, zone: Array, slot: Array, slots: int) -> Array:
+def _incidents(day: ServiceDay, zone: Array, slot: Array, slots: int) -> Array:
     """How many incidents are reported in each zone; one is known some minutes after its onset."""
-    world, p = city.world, city.world.parameters.messages
+    world, p = day.world, day.world.parameters.messages
     count, at_s = np.zeros((world.parameters.size.districts, slots), int), np.arange(slots) * p.traffic_s
-    struck = city.upsets.of(Cause.SLOW_ZONE, Cause.INCIDENT)
+    struck = day.upsets.of(Cause.SLOW_ZONE, Cause.INCIDENT)
     for district, onset_s, end_s in zip(struck.subject, struck.onset_s, struck.end_s, strict=True):
         count[district] += (at_s >= onset_s + p.incident_known_s) & (at_s < end_s)
     return count[world.zone_district[zone], slot]
 
 
-def weather(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+def weather(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
     """Each hour as observed once it is over, and forecasts whose error grows with the lead."""
-    p, plan = city.world.parameters.messages, city.plan
+    p, plan = day.world.parameters.messages, day.plan
     issues = np.arange(0, HOURS, p.forecast_every_h)
     issue, lead = (g.ravel() for g in np.meshgrid(issues, np.arange(p.forecast_hours), indexing="ij"))
     issued_h = np.concatenate([np.arange(HOURS) + 1, issue])
     valid_h = np.concatenate([np.arange(HOURS), issue + lead])
     lead_h = np.concatenate([np.full(HOURS, -1), lead])
-    told = _forecast(city, valid_h, lead_h, len(issues))
+    told = _forecast(day, valid_h, lead_h, len(issues))
     row = np.flatnonzero((issued_h * HOUR_S >= from_s) & (issued_h * HOUR_S < until_s))
     kind = np.where(lead_h < 0, "observed", "forecast")[row]
     columns = {
         "event_id": joined_id("W", f"{plan.day:%Y%m%d}", pa.array(kind), issued_h[row], valid_h[row]),
-        "area_id": [city.world.parameters.place.area_id] * len(row),
+        "area_id": [day.world.parameters.place.area_id] * len(row),
         "kind": pa.array(kind),
         "valid_at": timestamps(plan.start, valid_h[row] * HOUR_S),
         "issued_at": timestamps(plan.start, issued_h[row] * HOUR_S),
@@ -78,39 +75,39 @@ def weather(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa
     return envelope.seal("weather", columns, issued_h[row] * HOUR_S, row, len(issued_h), p.weather_delay_s)
 
 
-def depots(city: City, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
+def depots(day: ServiceDay, envelope: Envelope, from_s: float, until_s: float) -> pa.Table:
     """How far each depot is with sorting, until its last vehicle has left."""
-    world, plan, p = city.world, city.plan, city.world.parameters.messages
+    world, plan, p = day.world, day.plan, day.world.parameters.messages
     count, slots = len(world.depot_ids), int(_FEEDS_END_S / p.depot_s)
     depot, slot = (g.ravel() for g in np.meshgrid(np.arange(count), np.arange(slots), indexing="ij"))
     at_s, number = slot * p.depot_s, depot * slots + slot
     planned_s, gone_s = np.zeros((2, count))
     np.maximum.at(planned_s, plan.route_depot, plan.departure_s)
-    np.maximum.at(gone_s, plan.route_depot, city.departed_s)
-    delay_s = city.running.conditions.sort_delay_s[0]
+    np.maximum.at(gone_s, plan.route_depot, day.departed_s)
+    delay_s = day.running.conditions.sort_delay_s[0]
     begin_s = world.parameters.depot.sort_starts_h * HOUR_S
     ready_share = (at_s - begin_s) / np.maximum(planned_s + delay_s - begin_s, 1.0)[depot]
-    told_s = delay_s[depot] + p.depot_sd_s * city.noise.normal("depot error", count * slots)
+    told_s = delay_s[depot] + p.depot_sd_s * day.noise.normal("depot error", count * slots)
     now = (at_s >= max(from_s, p.depot_from_h * HOUR_S)) & (at_s < np.minimum(until_s, gone_s[depot]))
     columns = {
         "event_id": joined_id("DP", f"{plan.day:%Y%m%d}", depot[now] + 1, slot[now]),
         "depot_id": named(world.depot_ids, depot[now]),
         "parcels_ready_share": np.round(np.clip(ready_share[now], 0, 1), 3),
         "sort_delay_s": np.round(told_s[now], 0),
-        "inventory_share": np.round(0.95 + 0.05 * city.noise.uniform("inventory", count)[depot[now]], 3),
+        "inventory_share": np.round(0.95 + 0.05 * day.noise.uniform("inventory", count)[depot[now]], 3),
     }
     return envelope.seal("depots", columns, at_s[now], number[now], count * slots)
 
 
-def _forecast(city: City, valid_h: Array, lead_h: Array, issues: int) -> dict[str, Array]:
+def _forecast(day: ServiceDay, valid_h: Array, lead_h: Array, issues: int) -> dict[str, Array]:
     """Truth where the lead is negative; else truth with errors that persist from hour to hour of an issue."""
-    p = city.world.parameters.messages
-    drawn = city.noise.normal("forecast error", 3, issues, p.forecast_hours)
+    p = day.world.parameters.messages
+    drawn = day.noise.normal("forecast error", 3, issues, p.forecast_hours)
     wet, wind, warm = autoregressive(drawn, 0.8).reshape(3, -1)
     observed = np.zeros(HOURS)
     wet, wind, warm = (np.concatenate([observed, error]) for error in (wet, wind, warm))
     hours = np.maximum(lead_h + 1, 0)
-    truth = {f.name: getattr(city.weather, f.name)[0, valid_h] for f in fields(city.weather)}
+    truth = {f.name: getattr(day.weather, f.name)[0, valid_h] for f in fields(day.weather)}
     rain_mm = truth["precipitation_mm"] * np.exp(0.06 * np.sqrt(hours) * 2 * wet)
     rain_mm = rain_mm + np.maximum(0, 0.12 * np.sqrt(hours) * wet - 0.4)
     temperature_c = truth["temperature_c"] + 0.3 * np.sqrt(hours) * warm

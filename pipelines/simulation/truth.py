@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.simulation.disruptions import CAUSES, INJECTED, Cause, Disruption, Upsets
 from pipelines.simulation.envelope import named, timestamps
-
-if TYPE_CHECKING:
-    from pipelines.simulation.city import City
-
-
-class Outcome(IntEnum):
-    OPEN = 0
-    COMPLETED = 1
-    FAILED = 2
-    SKIPPED = 3
+from pipelines.simulation.service_day import ServiceDay
+from pipelines.simulation.state import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,32 +27,32 @@ class Truth:
     disruptions: tuple[Disruption, ...]
 
 
-def truth_of(city: City) -> Truth:
-    """What truly happened before ``city.now``; the disruptions are those of the whole day."""
-    plan = city.plan
-    told = np.flatnonzero(city.joined_s < city.now_s)
+def truth_of(day: ServiceDay) -> Truth:
+    """What truly happened before ``day.now``; the disruptions are those of the whole day."""
+    plan = day.plan
+    told = np.flatnonzero(day.joined_s < day.now_s)
     arrived_s, done_s = (
-        np.where(at[told] < city.now_s, at[told], np.inf) for at in (city.arrived_s, city.done_s)
+        np.where(at[told] < day.now_s, at[told], np.inf) for at in (day.arrived_s, day.done_s)
     )
-    outcome = np.where(np.isfinite(done_s), city.outcome[told], Outcome.OPEN)
+    outcome = np.where(np.isfinite(done_s), day.outcome[told], Outcome.OPEN)
     return Truth(
         stops=pa.table(
             {
                 "stop_id": named(plan.stop_ids, told),
-                "route_id": named(plan.route_ids, city.route[told]),
+                "route_id": named(plan.route_ids, day.route[told]),
                 "outcome": pa.array([Outcome(o).name.lower() for o in outcome], pa.string()),
                 "arrived_at": timestamps(plan.start, arrived_s),
                 "completed_at": timestamps(plan.start, done_s),
             }
         ),
-        disruptions=disruptions_of(city),
+        disruptions=disruptions_of(day),
     )
 
 
-def disruptions_of(city: City) -> tuple[Disruption, ...]:
+def disruptions_of(day: ServiceDay) -> tuple[Disruption, ...]:
     """What is injected on the day, in the order of ``injected``."""
-    struck = injected(city.upsets)
-    return tuple(_disruption(city, struck, number) for number in range(len(struck)))
+    struck = injected(day.upsets)
+    return tuple(_disruption(day, struck, number) for number in range(len(struck)))
 
 
 def disruptions_table(disruptions: Sequence[Disruption]) -> pa.Table:
@@ -83,8 +74,8 @@ def injected(upsets: Upsets) -> Upsets:
     return upsets.of(*INJECTED)
 
 
-def _disruption(city: City, struck: Upsets, number: int) -> Disruption:
-    world, cause, subject = city.world, CAUSES[struck.cause[number]], int(struck.subject[number])
+def _disruption(day: ServiceDay, struck: Upsets, number: int) -> Disruption:
+    world, cause, subject = day.world, CAUSES[struck.cause[number]], int(struck.subject[number])
     named_ids: dict[str, Any]
     match cause:
         case Cause.STORM:
@@ -97,9 +88,9 @@ def _disruption(city: City, struck: Upsets, number: int) -> Disruption:
             zones = tuple(world.zone_ids[zone] for zone in world.zones_of_district(subject))
             named_ids = {"zone_id": world.zone_ids[world.district_zone[subject]], "zone_ids": zones}
     return Disruption(
-        disruption_id=f"X-{city.plan.day:%Y%m%d}-{number + 1:02d}",
+        disruption_id=f"X-{day.plan.day:%Y%m%d}-{number + 1:02d}",
         cause=cause,
-        onset=city.instant(struck.onset_s[number]),
-        end=city.instant(struck.end_s[number]),
+        onset=day.instant(struck.onset_s[number]),
+        end=day.instant(struck.end_s[number]),
         **named_ids,
     )

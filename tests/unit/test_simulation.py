@@ -19,8 +19,8 @@ from pipelines.simulation.actions import CancelStop, Resequence, SlowZone
 from pipelines.simulation.city import City
 from pipelines.simulation.disruptions import Cause
 from pipelines.simulation.parameters import Parameters, parameters_hash, perturbed_cities
+from pipelines.simulation.state import Outcome
 from pipelines.simulation.streets import TICK_S
-from pipelines.simulation.truth import Outcome
 from pipelines.simulation.world import World
 from pipelines.sources import simulated
 

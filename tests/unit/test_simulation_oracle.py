@@ -21,8 +21,7 @@ from pipelines.simulation.engine import Run
 from pipelines.simulation.futures import futures
 from pipelines.simulation.oracle import LEVELS, oracle, quantiles, remaining, roll_out
 from pipelines.simulation.parameters import Parameters
-from pipelines.simulation.state import State
-from pipelines.simulation.truth import Outcome
+from pipelines.simulation.state import Outcome, State
 from pipelines.simulation.twins import arrivals_without, cost_of_disruptions
 from pipelines.simulation.world import World
 from pipelines.sources import simulated
