@@ -22,31 +22,10 @@ from serving.engine.advice import AdvicePolicy
 from serving.engine.drift import DriftPolicy
 from serving.engine.rounds import EngineSettings
 from serving.engine.served import ServedSettings
+from serving.http.limits import Limits
 from serving.storage.log import Clock
+from serving.upkeep.retention import Retention
 from serving.webhooks.policy import SendingPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one request may ask for, how many a key may make (those of a machine's own callers, without keys, are
-    not counted), and how many, of how many stops, a worker lets wait for how long to be scored."""
-
-    body_bytes: int = 8 * 1024 * 1024
-    events: int = 10_000
-    stops: int = 1_000
-    rows: int = 1_000
-    features: int = 100_000
-    requests_per_s: float = 1_000.0
-    refused_keys_per_s: float = 20.0
-    open_requests_per_s: float = 50.0
-    waiting: int = 64
-    waiting_stops: int = 10_000
-    patience_s: float = 5.0
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            if not getattr(self, each.name) > 0:
-                raise ValueError(f"limits.{each.name} is over 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,24 +48,6 @@ class Tls:
         if self.certificate is None or self.private_key is None:
             return None
         return workspace.root / self.certificate, workspace.root / self.private_key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """What is kept of the log, and how often what is older is dropped.
-
-    log_s : records younger than this stay, and their ``event_id`` is remembered: the horizon of idempotency
-    archive : whether dropped records are written to ``archive/`` first
-    """
-
-    log_s: float = 7 * 86_400.0
-    every_s: float = 6 * 3_600.0
-    snapshots: int = 2
-    archive: bool = True
-
-    def __post_init__(self) -> None:
-        if not (self.log_s > 0 and self.every_s > 0 and self.snapshots >= 1):
-            raise ValueError("retention: log_s and every_s are over 0, and one snapshot at least is kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.http.access import is_loopback
 from serving.http.key_file import read_keys
 from serving.meters import METRICS_VARIABLE
-from serving.settings import Retention, Tls, load_settings
+from serving.settings import Tls, load_settings
+from serving.upkeep.retention import Retention
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,8 @@ from features.online import OnlineWriter
 from serving.engine.engine import Engine
 from serving.engine.ops import OpsStore
 from serving.engine.rounds import EngineSettings
-from serving.settings import Limits, ServiceSettings
+from serving.http.limits import Limits
+from serving.settings import ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent
 from serving.times import to_rfc3339
 from tests.builders import NOON_US

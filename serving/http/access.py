@@ -21,12 +21,12 @@ from data_contracts.errors import WorkspaceError
 from serving.http import keys
 from serving.http.key_file import KeyRing
 from serving.http.keys import LOCAL, Caller, Refusal
+from serving.http.limits import Limits
 from serving.http.problems import ProblemError
 from serving.http.rates import SLOTS, Rates
 from serving.http.sessions import refuse_forgery, session_in
 from serving.http.signing import Purpose, Signer, Void
 from serving.meters import meters
-from serving.settings import Limits
 from serving.times import wall_now_us
 
 log = structlog.get_logger(__name__)

@@ -16,11 +16,11 @@ import structlog
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
 from serving.engine.ops import Checkpoint, OpsStore
-from serving.settings import Retention
 from serving.storage.archive import archive
 from serving.storage.database import copy_database, is_sound
 from serving.storage.log import EventLog
 from serving.times import US
+from serving.upkeep.retention import Retention
 
 log = structlog.get_logger(__name__)
 

@@ -17,8 +17,9 @@ from serving.api.api import ENDPOINTS, METHODS, create_app
 from serving.http.access import Guard, caller_of, is_loopback
 from serving.http.key_file import KeyFile
 from serving.http.keys import LOCAL, Scope
+from serving.http.limits import Limits
 from serving.http.responses import JSON
-from serving.settings import Limits, ServiceSettings
+from serving.settings import ServiceSettings
 from serving.storage.log import Clock
 from serving.supervisor import refuse_unlocked
 from serving.times import wall_now_us

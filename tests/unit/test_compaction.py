@@ -23,12 +23,12 @@ from pipelines.logged import land_log, read_logged
 from serving.engine.engine import Engine
 from serving.engine.ops import OpsStore
 from serving.engine.rounds import EngineSettings
-from serving.settings import Retention
 from serving.storage.archive import archived
 from serving.storage.database import is_sound
 from serving.storage.log import Clock, EventLog, Head, NewEvent, Verdict
 from serving.times import US
 from serving.upkeep.compaction import compact, recover, snapshots
+from serving.upkeep.retention import Retention
 from tests.builders import NOON_US
 from tests.engine_bench import FakeForecaster, FakePublisher, everything, late_day, ping, tick
 

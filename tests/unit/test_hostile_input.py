@@ -22,8 +22,9 @@ from serving.api.api import ENDPOINTS, create_app
 from serving.api.ingest import REJECTED, ingest, rows_of
 from serving.engine_process import Ticker
 from serving.http import body
+from serving.http.limits import Limits
 from serving.http.problems import ProblemError
-from serving.settings import Limits, ServiceSettings
+from serving.settings import ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent, Verdict
 from serving.times import US, to_rfc3339
 from tests.api_client import Client, calling, crown, refused, wire_ping

@@ -10,7 +10,8 @@ import pytest
 
 from data_contracts.workspace import Workspace
 from serving.api.api import create_app
-from serving.settings import Limits, ServiceSettings
+from serving.http.limits import Limits
+from serving.settings import ServiceSettings
 from serving.storage.log import Clock
 from tests.api_client import crown, play
 from tests.engine_bench import MODEL, FakeForecaster, route_events, tick

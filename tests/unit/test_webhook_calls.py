@@ -25,7 +25,8 @@ from serving.engine.outbox import EventType, outbox_event
 from serving.engine.readings import OpsReader
 from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
-from serving.settings import Limits, ServiceSettings
+from serving.http.limits import Limits
+from serving.settings import ServiceSettings
 from serving.storage.log import Clock
 from serving.times import wall_now_us
 from serving.webhooks import wire
