@@ -15,6 +15,7 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from data_contracts.errors import WorkspaceError
 from features.columns import Column, Shelf, column_on
+from features.keys import in_order
 
 Int = NDArray[np.int64]
 
@@ -81,62 +83,78 @@ class Memory:
 class Moments:
     """Entity rows as joins see them: instants, and the keys numbered by their distinct values."""
 
-    keys: pl.DataFrame
+    keys: pd.DataFrame
     as_of_us: Int
+    by_instant: Int
     _numbered: dict[tuple[str, ...], tuple[pl.DataFrame, Int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: pa.Table, event_ts: str, joins: Sequence[AsOfJoin]) -> Moments:
+    def of(cls, rows: pd.DataFrame, event_ts: str, joins: Sequence[AsOfJoin]) -> Moments:
         """Take keys and instants of the entity rows; a naive time is UTC."""
         keys = sorted({key for join in joins for key in join.keys.values()})
-        if missing := sorted(set(keys) - set(rows.column_names)):
+        if missing := sorted(set(keys) - set(rows.columns)):
             raise WorkspaceError(
                 f"the entity rows lack the join keys {', '.join(missing)}",
                 where="get_historical_features",
                 next_step="add these columns",
             )
-        frame = pl.DataFrame(pl.from_arrow(rows.select([event_ts, *keys])))
-        instants = frame[event_ts].dt.epoch("us").fill_null(NEVER_US).to_numpy()
-        return cls(frame.select(keys), instants)
+        instants = pl.Series(pl.from_arrow(pa.Array.from_pandas(rows[event_ts])))
+        as_of_us = instants.dt.epoch("us").fill_null(NEVER_US).to_numpy()
+        return cls(rows[keys], as_of_us, np.argsort(as_of_us))
 
     def __len__(self) -> int:
         return len(self.as_of_us)
 
     def numbered(self, keys: tuple[str, ...]) -> tuple[pl.DataFrame, Int]:
-        """Distinct values of some key columns, and for each row which of them it has."""
+        """Distinct values of some key columns, and for each row which of them it has; -1 where one is null."""
         if keys not in self._numbered:
-            chosen = self.keys.select(keys)
-            distinct = chosen.unique().with_row_index(CODE)
-            codes = chosen.join(distinct, on=keys, how="left", nulls_equal=True, maintain_order="left")[CODE]
-            self._numbered[keys] = distinct, codes.to_numpy().astype(np.int64)
+            chosen = self.keys[list(keys)]
+            codes, first = _distinct_rows(chosen)
+            distinct = pa.Table.from_pandas(chosen.iloc[first], preserve_index=False)
+            self._numbered[keys] = pl.DataFrame(pl.from_arrow(distinct)).with_row_index(CODE), codes
         return self._numbered[keys]
+
+
+def _distinct_rows(keys: pd.DataFrame) -> tuple[Int, Int]:
+    """Each row's number among the distinct ones, -1 where a key is null; and a row of each number."""
+    (codes, _), *others = (pd.factorize(keys[name]) for name in keys.columns)
+    for own, values in others:
+        joint = np.where((codes < 0) | (own < 0), -1, codes * len(values) + own)
+        codes, _ = pd.factorize(pd.Series(pd.arrays.IntegerArray(joint, joint < 0)))
+    example = np.zeros(codes.max(initial=-1) + 2, np.int64)
+    example[codes] = np.arange(len(codes))  # the rows without a number share the last place
+    return codes, example[:-1]
 
 
 def retrieve(moments: Moments, joins: Sequence[AsOfJoin], memory: Memory) -> dict[str, Column]:
     """Every feature of every join, in the order of the entity rows."""
     shelf = memory.shelf(len(moments), sum(len(join.outputs) for join in joins))
     partitions = [memory.partitions(join) for join in joins]
-    for join in joins:
-        moments.numbered(tuple(join.keys.values()))
     # Views that fit are joined side by side: NumPy and Polars leave Python's lock while they sort and search.
     with ThreadPoolExecutor(SIDE_BY_SIDE if max(partitions, default=1) == 1 else 1) as pool:
-        found = pool.map(lambda join, parts: _joined(moments, join, shelf, parts), joins, partitions)
-        return {name: column for columns in found for name, column in columns.items()}
+        found = [
+            pool.submit(_joined, moments, join, moments.numbered(tuple(join.keys.values())), shelf, parts)
+            for join, parts in zip(joins, partitions, strict=True)
+        ]
+        return {name: column for columns in found for name, column in columns.result().items()}
 
 
-def _joined(moments: Moments, join: AsOfJoin, shelf: Shelf, partitions: int) -> dict[str, Column]:
+def _joined(
+    moments: Moments, join: AsOfJoin, numbered: tuple[pl.DataFrame, Int], shelf: Shelf, partitions: int
+) -> dict[str, Column]:
     schema = pl.scan_parquet(join.path).collect_schema()
     columns = {
         to: column_on(shelf, f"{to}.{place}", schema[name])
         for place, (name, to) in enumerate(join.outputs.items())
     }
-    distinct, codes = moments.numbered(tuple(join.keys.values()))
+    distinct, codes = numbered
     asked = distinct.select(CODE, *_as_the_source_has_them(join, schema, distinct.schema))
+    order = moments.by_instant[in_order(codes[moments.by_instant], len(distinct))]
     for part in range(partitions):
-        rows = np.flatnonzero(codes % partitions == part) if partitions > 1 else None
+        rows = order[codes[order] % partitions == part] if partitions > 1 else order
         in_part = asked.filter(pl.col(CODE) % partitions == part)
         versions = _versions(moments, join, in_part, streaming=partitions > 1)
-        _fill(columns, versions, moments.as_of_us, codes, rows, join)
+        _fill(columns, versions, moments.as_of_us[rows], codes[rows], rows, join)
     return columns
 
 
@@ -145,17 +163,14 @@ def _fill(
     versions: pl.DataFrame,
     as_of_us: Int,
     codes: Int,
-    rows: Int | None,
+    rows: Int,
     join: AsOfJoin,
 ) -> None:
-    """Set the features of some rows, all of them where ``rows`` is None."""
-    if rows is not None:
-        as_of_us, codes = as_of_us[rows], codes[rows]
+    """Set the features of some rows, whose instants and keys are given in the same order."""
     at = _last_known(versions, as_of_us, codes, join)
     found = np.flatnonzero(at >= 0)
-    target = found if rows is None else rows[found]
     for name, to in join.outputs.items():
-        columns[to].put(target, versions[name], at[found])
+        columns[to].put(rows[found], versions[name], at[found])
 
 
 def _as_the_source_has_them(join: AsOfJoin, source: pl.Schema, given: pl.Schema) -> Iterator[pl.Expr]:

@@ -66,8 +66,7 @@ class Keys(Sequence[str]):
 
     def order(self) -> Int:
         """Rows in the order of their names' numbers, each key's own in the order given."""
-        narrow = self.codes.astype(np.uint16) if len(self.names) < FEW_NAMES else self.codes
-        return np.argsort(narrow, kind="stable")
+        return in_order(self.codes, len(self.names))
 
     def last_rows(self) -> tuple[Int, Int]:
         """The codes that occur, rising, and the last row of each."""
@@ -92,6 +91,12 @@ class Keys(Sequence[str]):
         """The keys as they are, numbered."""
         codes = pa.array(self.codes.astype(np.int32), mask=self.codes < 0)
         return pa.DictionaryArray.from_arrays(codes, pa.array(self.names, pa.string()))
+
+
+def in_order(codes: Int, names: int) -> Int:
+    """Places in the order of their codes, which stay below ``names``; equal ones in the order given."""
+    narrow = codes.astype(np.uint16) if names < FEW_NAMES else codes
+    return np.argsort(narrow, kind="stable")
 
 
 def _renamed(combined: Int, name_of: Callable[[int], str]) -> Keys:

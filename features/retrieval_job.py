@@ -137,11 +137,7 @@ class AsOfRetrievalJob(PolarsRetrievalJob):
         return rows
 
     def _columns(self) -> dict[str, Column]:
-        keys = {key for join in self._joins for key in join.keys.values()}
-        wanted = [name for name in self._entity_df.columns if name in {self._event_ts, *keys}]
-        rows = pa.Table.from_pandas(self._entity_df[wanted], preserve_index=False)
-        moments = Moments.of(rows, self._event_ts, self._joins)
-        del rows
+        moments = Moments.of(self._entity_df, self._event_ts, self._joins)
         with TemporaryDirectory(prefix="punctual-join-") as folder:
             return retrieve(moments, self._joins, Memory(self._limit_bytes, Path(folder)))
 

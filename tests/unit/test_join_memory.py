@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from benchmarks.memory import peak_mb
@@ -22,10 +22,10 @@ SMALL_MB, LARGE_MB = 48, 100_000
 
 def _work(folder: Path, limit_mb: int) -> Callable[[], Any]:
     draw = np.random.default_rng(1)
-    rows = pa.table(
+    rows = pd.DataFrame(
         {
-            "at": pa.array(draw.integers(0, SPAN_US, ROWS), pa.timestamp("us", tz="UTC")),
-            "entity": pa.array(draw.integers(0, ENTITIES, ROWS), pa.int64()),
+            "at": pd.to_datetime(draw.integers(0, SPAN_US, ROWS), unit="us", utc=True).as_unit("us"),
+            "entity": draw.integers(0, ENTITIES, ROWS),
         }
     )
     join = AsOfJoin(

@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 
 from data_contracts.errors import WorkspaceError
 from data_contracts.workspace import Workspace
-from features import as_of_join
+from features import as_of_join, keys
 from features.as_of_join import AsOfJoin, Memory, Moments
 from features.as_of_join import retrieve as retrieve_columns
 from features.feast_repo import open_store
+from features.keys import FEW_NAMES
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TTL_US = 5
@@ -331,16 +332,58 @@ def test_a_join_in_partitions_gives_the_same(store, versions, moments):
         created="created",
         ttl_us=TTL_US,
     )
-    table = pa.Table.from_pandas(rows(*moments), preserve_index=False)
 
     def joined(limit_bytes: int, folder: str) -> list[list[Any]]:
         memory = Memory(limit_bytes, Path(folder))
-        moments_ = Moments.of(table, "event_timestamp", [join])
+        moments_ = Moments.of(rows(*moments), "event_timestamp", [join])
         assert (memory.partitions(join) > 1) == (limit_bytes < 1_000)
         return [c.to_arrow().to_pylist() for c in retrieve_columns(moments_, [join], memory).values()]
 
     with TemporaryDirectory() as folder:
         assert joined(100, folder) == joined(2**30, folder)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    versions=st.lists(st.tuples(SENSORS, st.sampled_from([1, 2, None]), st.integers(0, 8)), max_size=15),
+    moments=st.lists(
+        st.tuples(KEYS, st.sampled_from([1, 2, 9, None]), st.integers(-2, 15)), min_size=1, max_size=15
+    ),
+    few_names=st.sampled_from([0, FEW_NAMES]),
+)
+def test_two_keys_are_joined_as_one(tmp_path_factory, versions, moments, few_names):
+    path = tmp_path_factory.getbasetemp() / "pairs.parquet"
+    sensors, numbers, offsets = zip(*versions, strict=True) if versions else ([],) * 3
+    columns = {
+        "sensor": pa.array(sensors, pa.string()),
+        "number": pa.array(numbers, pa.int32()),
+        "known": pa.array([at(offset) for offset in offsets], INSTANT),
+        "place": pa.array(range(len(versions)), pa.int64()),
+    }
+    pq.write_table(pa.table(columns), path)
+    join = AsOfJoin(
+        path=str(path),
+        keys={"sensor": "from_id", "number": "number"},
+        outputs={"place": "place"},
+        event_ts="known",
+        created=None,
+        ttl_us=None,
+    )
+    frame = rows(*[(sensor, None, number, offset) for sensor, number, offset in moments])
+    with pytest.MonkeyPatch.context() as patched, TemporaryDirectory() as folder:
+        patched.setattr(keys, "FEW_NAMES", few_names)
+        moments_ = Moments.of(frame, "event_timestamp", [join])
+        found = retrieve_columns(moments_, [join], Memory(2**30, Path(folder)))["place"].to_arrow()
+
+    def last_place(sensor: str | None, number: int | None, offset: int) -> int | None:
+        usable = [
+            (version[2], place)
+            for place, version in enumerate(versions)
+            if None not in version and version[:2] == (sensor, number) and version[2] <= offset
+        ]
+        return max(usable)[1] if usable else None
+
+    assert found.to_pylist() == [last_place(*moment) for moment in moments]
 
 
 def test_instants_too_far_apart_for_one_number_are_still_joined(store: FeatureStore, monkeypatch):
