@@ -21,14 +21,18 @@ from serving.decisions.alerts import AlertPolicy
 from serving.engine.rounds import EngineSettings
 from serving.rehearsals.alert_evaluation import SHORTEST_LEAD_MIN, StopOutcome, alert_figures
 from serving.rehearsals.alert_thresholds import (
+    BUDGET,
+    MOST_LEADS_MIN,
+    PRECISION,
     Paths,
-    at_threshold,
+    Proposal,
     late_spans,
     predictions,
+    propose,
     raw_spans,
     sweep,
-    threshold_for,
-    threshold_of_precision,
+    ticks_above,
+    tried,
 )
 from serving.rehearsals.rehearsal import Rehearsal
 from training.baselines import Lookup
@@ -43,6 +47,7 @@ Frames = Mapping[str, pl.DataFrame]
 MOST_VALIDATION_DAYS = 7
 #: On a line of short legs less lead is asked for.
 LEAD_AT_EACH_ARRIVAL_MIN = 5.0
+MOST_LEADS_AT_EACH_ARRIVAL_MIN = (None, 60.0, 30.0, 20.0, 15.0, 10.0)
 LOOKUP_LEVELS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 PROPOSED_BUDGETS = (0.05, 0.10, 0.15, 0.20)
 
@@ -55,6 +60,21 @@ class Run:
     lookup: Paths
     outcomes: dict[str, StopOutcome]
     rehearsal: Rehearsal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertGoal:
+    """What a threshold is chosen for: at most so many stops flagged, and right at least so often.
+
+    budget, precision : shares
+    """
+
+    budget: float = BUDGET
+    precision: float = PRECISION
+
+    def __post_init__(self) -> None:
+        if not (0 < self.budget <= 1 and 0 < self.precision <= 1):
+            raise ValueError("the budget and the precision of alerts are shares: over 0, and at most 1")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,16 +90,21 @@ class AlertBacktest:
     rows: Split
     settings: BoosterSettings | None = None
     say: Say = print
+    goal: AlertGoal = field(default_factory=AlertGoal)
     policy: AlertPolicy = field(default_factory=AlertPolicy)
 
     def __post_init__(self) -> None:
         self.policy = replace(self.policy, least_lead_s=60.0 * self.lead_min)
 
     @property
+    def is_short(self) -> bool:
+        """Whether it is a line of short legs, looked at when something happens."""
+        return self.source.instants in (Instants.AT_EACH_ARRIVAL, Instants.AT_EACH_STOP)
+
+    @property
     def lead_min(self) -> float:
         """Less lead than this counts as a miss."""
-        short = self.source.instants in (Instants.AT_EACH_ARRIVAL, Instants.AT_EACH_STOP)
-        return LEAD_AT_EACH_ARRIVAL_MIN if short else SHORTEST_LEAD_MIN
+        return LEAD_AT_EACH_ARRIVAL_MIN if self.is_short else SHORTEST_LEAD_MIN
 
     def figures(self, forecaster: DeliveryForecaster) -> dict[str, Any]:
         """The block ``alerts`` of the evaluation contract."""
@@ -91,21 +116,22 @@ class AlertBacktest:
         self.say("thresholds: validation days")
         held = _days(self.rows.train.where(late))
         chosen = self.run(chooser, self.past, self.rows.train.where(early), held, None)
-        swept = {name: self._sweep(paths, chosen.outcomes) for name, paths in _both(chosen)}
-        opens = {name: threshold_for(rows) for name, rows in swept.items()}
+        swept = {name: self._tried(paths, chosen.outcomes) for name, paths in _both(chosen)}
+        goals = {name: self._propose(rows, self.goal.budget) for name, rows in swept.items()}
+        policies = {name: proposal.policy(self.policy) for name, proposal in goals.items()}
         self.say("alerts of the test days")
-        policy = at_threshold(self.policy, opens["ours"])
-        tested = self.run(forecaster, self.ordered, self.rows.train, _days(self.rows.test), policy)
-        return self._told(tested, policy, opens) | {
-            "validation": swept["ours"],
-            "curve": self._sweep(tested.ours, tested.outcomes),
-            "lookup": self._at(tested.lookup, tested.outcomes, opens["lookup"])
-            | {"curve": self._sweep(tested.lookup, tested.outcomes)},
-            "at_precision": {
-                name: self._at(paths, tested.outcomes, threshold_of_precision(swept[name]))
-                for name, paths in _both(tested)
+        ours, theirs = policies["ours"], policies["lookup"]
+        tested = self.run(forecaster, self.ordered, self.rows.train, _days(self.rows.test), ours)
+        return self._told(tested, ours) | {
+            "proposal": goals["ours"].document(),
+            "proposed": {
+                f"{budget:g}": self._propose(swept["ours"], budget).document() for budget in PROPOSED_BUDGETS
             },
-            "proposed": {f"{budget:g}": threshold_for(swept["ours"], budget) for budget in PROPOSED_BUDGETS},
+            "validation": self._sweep(chosen.ours, chosen.outcomes, ours),
+            "curve": self._sweep(tested.ours, tested.outcomes, ours),
+            "lookup": self._at(tested.lookup, tested.outcomes, theirs)
+            | {"proposal": goals["lookup"].document()}
+            | {"curve": self._sweep(tested.lookup, tested.outcomes, theirs)},
         }
 
     def run(
@@ -144,34 +170,46 @@ class AlertBacktest:
         late = np.isin(self.rows.train.days, days[-held:])
         return ~late, late
 
-    def _sweep(self, paths: Paths, known: Mapping[str, StopOutcome]) -> list[dict[str, Any]]:
-        return sweep(paths, known, self.policy, lead_min=self.lead_min)
+    def _propose(self, swept: Sequence[Mapping[str, Any]], budget: float) -> Proposal:
+        return propose(swept, budget, self.goal.precision)
 
-    def _at(self, paths: Paths, known: Mapping[str, StopOutcome], open_at: float) -> dict[str, Any]:
-        spans = predictions(late_spans(paths, known, at_threshold(self.policy, open_at)))
-        return {"open_at": open_at} | alert_figures(spans, list(known.values()), self.lead_min)
+    def _tried(self, paths: Paths, known: Mapping[str, StopOutcome]) -> list[dict[str, Any]]:
+        most = MOST_LEADS_AT_EACH_ARRIVAL_MIN if self.is_short else MOST_LEADS_MIN
+        holds_s = sorted({0.0, self.policy.hold_s})
+        return tried(paths, known, self.policy, most_leads_min=most, holds_s=holds_s, lead_min=self.lead_min)
 
-    def _told(self, run: Run, policy: AlertPolicy, opens: Mapping[str, float]) -> dict[str, Any]:
+    def _sweep(
+        self, paths: Paths, known: Mapping[str, StopOutcome], policy: AlertPolicy
+    ) -> list[dict[str, Any]]:
+        return sweep(paths, known, policy, lead_min=self.lead_min)
+
+    def _at(self, paths: Paths, known: Mapping[str, StopOutcome], policy: AlertPolicy) -> dict[str, Any]:
+        spans = predictions(late_spans(paths, known, policy))
+        return {"open_at": policy.open_at} | alert_figures(spans, list(known.values()), self.lead_min)
+
+    def _told(self, run: Run, policy: AlertPolicy) -> dict[str, Any]:
         """The headline: the engine's own run over the test days, beside a raw threshold."""
         assert run.rehearsal is not None
         known, rehearsal = list(run.outcomes.values()), run.rehearsal
         spans = rehearsal.spans()
-        raw = raw_spans(run.ours, run.outcomes, opens["ours"])
+        raw = raw_spans(run.ours, run.outcomes, policy.open_at)
         told = dict(rehearsal.told)
         incidents = sum(incident.told_us is not None for incident in rehearsal.incidents.values())
         opened = told.get("disruption.opened", 0)
-        to_stops = told.get("stop.delay.predicted", 0)
+        messages = opened + told.get("stop.delay.predicted", 0) + told.get("stop.delay.updated", 0)
+        per_tick = ticks_above(run.ours, run.outcomes, policy.open_at)
         return {
             "open_at": policy.open_at,
             "close_below": policy.close_below,
             **alert_figures(predictions(spans), known, self.lead_min),
             "with_broken_windows": alert_figures(spans, known, self.lead_min),
-            "raw_threshold": alert_figures(raw, known, self.lead_min),
+            "raw_threshold": alert_figures(raw, known, self.lead_min) | {"messages_per_tick": per_tick},
             "incidents": incidents,
             "events": told,
-            "notifications_per_incident": (opened + to_stops) / incidents if incidents else None,
+            "notifications_per_incident": messages / incidents if incidents else None,
             "fewer_messages_to_operators": _fewer(opened, len(raw)),
-            "fewer_messages_in_all": _fewer(opened + to_stops, len(raw)),
+            "fewer_messages_in_all": _fewer(messages, len(raw)),
+            "fewer_messages_in_all_than_per_tick": _fewer(messages, per_tick),
         }
 
 
@@ -204,13 +242,13 @@ def promises(ordered: Frames, seen: Dataset) -> dict[str, int]:
         .agg(left_us=pl.col("occurred_at").min())
     )
     arrived = outcomes(ordered).select("stop_id", "arrived_us")
-    hour = pl.from_epoch("left_us", "us").dt.hour().alias("hour")
     zones = ordered["stops"].group_by("stop_id").agg(pl.col("zone_id").last())
-    trips = (
+    clocks = ordered["routes"].group_by("route_id").agg(pl.col("timezone").last())
+    trips = _with_local_hour(
         known.join(left, on="route_id")
+        .join(clocks, on="route_id")
         .join(zones, on="stop_id")
         .join(arrived, on="stop_id")
-        .with_columns(hour)
     )
     trained = trips.filter(pl.col("stop_id").is_in(pl.Series(seen.vectors.stop_ids).unique().implode()))
     took = trained.with_columns(took_us=pl.col("arrived_us") - pl.col("left_us"))
@@ -221,6 +259,15 @@ def promises(ordered: Frames, seen: Dataset) -> dict[str, int]:
         end_us=pl.col("left_us") + pl.coalesce("by_hour", "by_place").cast(pl.Int64)
     ).drop_nulls("end_us")
     return dict(ends.select("stop_id", "end_us").iter_rows())
+
+
+def _with_local_hour(trips: pl.DataFrame) -> pl.DataFrame:
+    """With the hour of the departure on the route's own clock."""
+    left = pl.from_epoch("left_us", "us").dt.replace_time_zone("UTC")
+    return pl.concat(
+        of_clock.with_columns(hour=left.dt.convert_time_zone(clock).dt.hour())
+        for (clock,), of_clock in trips.partition_by("timezone", as_dict=True).items()
+    )
 
 
 def _q80(trips: pl.DataFrame, *keys: str) -> pl.DataFrame:

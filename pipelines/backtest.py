@@ -24,7 +24,7 @@ from data_contracts.errors import SourceError
 from data_contracts.tables import TABLES
 from data_contracts.workspace import Workspace
 from features import feast_repo
-from pipelines.alert_backtest import AlertBacktest, refuse_without_order
+from pipelines.alert_backtest import AlertBacktest, AlertGoal, refuse_without_order
 from pipelines.history import build_features, landed_history
 from pipelines.judged_reasons import Truth, judged_reasons
 from pipelines.land import LandReport, land
@@ -106,15 +106,15 @@ def backtest(
     truth: Truth | None = None,
     per_route: int | None = None,
     say: Say | None = None,
-    alerts: bool = False,
+    alerts: AlertGoal | None = None,
 ) -> Backtest:
-    """Train on some files and judge on others; ``alerts`` replays them too.
+    """Train on some files and judge on others; where ``alerts`` are to reach a goal, they are replayed too.
 
     Without a ``folder`` everything is built in a temporary one and removed again. ``per_route`` bounds at how many
     instants a route is looked at, but for a test whose ``truth`` is told: that is asked at all of its oracle's.
     """
     tell = say or (lambda _: None)
-    if alerts:
+    if alerts is not None:
         refuse_without_order(source)
     tell("reading sources")
     test, past = source.load(test_paths, weather), source.load(train_paths, None)
@@ -142,7 +142,7 @@ def judge(
     per_route: int | None = None,
     keep: Callable[[Dataset], NDArray[np.bool_]] | None = None,
     truth: Truth | None = None,
-    alerts: bool = False,
+    alerts: AlertGoal | None = None,
 ) -> Backtest:
     """Train on some tables and judge on others.
 
@@ -176,7 +176,7 @@ def judge(
     excluded += _quarantined(chain.landed)
     oracle = None if truth is None else truth.oracle
     figures = evaluate(source.name, forecaster, parts, excluded, tell, oracle)
-    if alerts:
+    if alerts is not None:
         past_history, test_history = chain.histories()
         replayed = AlertBacktest(
             source=source,
@@ -185,6 +185,7 @@ def judge(
             rows=parts,
             settings=settings,
             say=tell,
+            goal=alerts,
         )
         figures["alerts"] = replayed.figures(forecaster)
     if truth is not None:

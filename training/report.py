@@ -59,7 +59,7 @@ def _plots(figures: Figures) -> list[tuple[str, Any]]:
         (f"Coverage of the {COVERAGE:.0%} window by group", _groups),
     ]
     if "alerts" in figures:
-        plots.append(("Alerts: precision and recall against the share of stops that are flagged", _alerts))
+        plots.append((f"Alerts from {figures['alerts']['proposal']['in_words']}", _alerts))
     if figures["curves"]["fan"]:
         plots.append((f"Route {figures['curves']['fan']['route_id']} as it was forecast", _fan))
     return plots
@@ -155,15 +155,19 @@ def _alerts(axes: Axes, figures: Figures) -> None:
     alerts = figures["alerts"]
     for name, curve, style in (
         ("forecast", alerts["curve"], "o-"),
+        ("forecast, days chosen on", alerts["validation"], ":"),
         ("lookup", alerts["lookup"]["curve"], "s--"),
     ):
         told = sorted((part for part in curve if part["flagged"]), key=lambda part: part["budget"])
         budget = [part["budget"] for part in told]
         axes.plot(budget, [part["precision"] for part in told], style, label=f"precision, {name}")
         axes.plot(budget, [part["recall"] for part in told], style, label=f"recall, {name}", alpha=0.6)
+    goal = alerts["proposal"]
+    axes.axvspan(goal["budget"], 1.0, color="0.93", zorder=0)
+    axes.axhline(goal["floor"], color="0.7", linewidth=1, linestyle="--")
     axes.axvline(alerts["budget"] or 0.0, color="0.7", linewidth=1)
     axes.set(xlabel="share of stops that are flagged", ylabel="share", ylim=(0, 1))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, max(2 * goal["budget"], 0.2))
     axes.legend()
 
 

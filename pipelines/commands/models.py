@@ -126,8 +126,15 @@ def backtest(
     alerts: Annotated[
         bool, typer.Option("--alerts", help="Replay alerts too: thresholds from validation days.")
     ] = False,
+    budget: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="Alerts: the largest share of stops to flag.")
+    ] = 0.10,
+    precision: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="Alerts: how often they are to be right.")
+    ] = 0.80,
 ) -> None:
     """Train on some files, judge on others, by the evaluation contract."""
+    from pipelines.alert_backtest import AlertGoal
     from pipelines.backtest import backtest as run
     from pipelines.judged_reasons import Truth
     from pipelines.sources.registry import source as adapter
@@ -144,7 +151,7 @@ def backtest(
             truth=None if truth is None else Truth.read(truth),
             per_route=per_route,
             say=tell,
-            alerts=alerts,
+            alerts=AlertGoal(budget=budget, precision=precision) if alerts else None,
         )
     console.print(figures_table(f"{source}: {done.figures['n']:,} forecasts", done.figures))
     if beside := done.figures.get("oracle"):
@@ -152,8 +159,9 @@ def backtest(
             f"on the {beside['n']:,} forecasts that the oracle was asked about: pinball "
             f"{beside['ours_pinball_min']:.3f} min against its {beside['pinball_min']:.3f}, ratio {beside['ratio']:.3f}"
         )
-    if alerts:
-        console.print(alerts_table(done.figures["alerts"]))
+    if told := done.figures.get("alerts"):
+        console.print(alerts_table(told))
+        console.print(told["proposal"]["in_words"])
     if reasons := done.figures.get("reasons"):
         console.print(
             f"reasons of {reasons['n']:,} disrupted stops: {reasons['right']:.1%} right, "
@@ -212,5 +220,5 @@ def alerts_table(figures: Mapping[str, Any]) -> Any:
     names = ("budget", "precision", "recall", "median_lead_min", "flap_rate", "raised")
     lines = {"Punctual": figures, "lookup": figures["lookup"], "raw threshold": figures["raw_threshold"]}
     rows = [(who, *(line[name] for name in names)) for who, line in lines.items()]
-    opened = ", ".join(f"{budget}: {open_at:g}" for budget, open_at in figures["proposed"].items())
+    opened = ", ".join(f"{budget}: {each['open_at']:g}" for budget, each in figures["proposed"].items())
     return table(f"alerts from {figures['open_at']:g} on (by budget {opened})", ("alerts", *names), rows)

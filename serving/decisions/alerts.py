@@ -58,6 +58,7 @@ class Reason(StrEnum):
 
     BELOW_THRESHOLD = "BELOW_THRESHOLD"
     TOO_LATE_TO_ACT = "TOO_LATE_TO_ACT"
+    TOO_EARLY_TO_TELL = "TOO_EARLY_TO_TELL"
     HOLDING = "HOLDING"
     COOLING_DOWN = "COOLING_DOWN"
     RISK_HELD = "RISK_HELD"
@@ -86,6 +87,8 @@ class AlertPolicy:
     """Thresholds on the late probability, how long it must stay past them, and what lateness weighs.
 
     least_lead_s : a risk is worth an alert only while this much is left before the promise's end
+    most_lead_s : a risk waits until no more than this is left, since more is known then; None: it never waits.
+        A promise that is impossible does not wait
     impossible_quantile : a promise is impossible once the courier is later with this probability
     priority_* : factors on lateness; 1 where nothing is said
     value_of_one : worth of an order that counts as much again as its lateness, EUR
@@ -100,6 +103,7 @@ class AlertPolicy:
     update_step: float = 0.15
     update_rest_s: float = 300.0
     least_lead_s: float = 900.0
+    most_lead_s: float | None = None
     impossible_quantile: float = 0.95
 
     priority_by_service_level: Mapping[str, float] = field(default_factory=dict)
@@ -107,6 +111,10 @@ class AlertPolicy:
     value_of_one: float | None = None
     medium_from_min: float = 10.0
     high_from_min: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.most_lead_s is not None and self.most_lead_s <= self.least_lead_s:
+            raise ValueError("most_lead_s is more than least_lead_s: an alert opens between the two")
 
     def priority(
         self, service_level: str | None, product_type: str | None = None, value: float | None = None
@@ -137,6 +145,7 @@ class Signal:
     strength : 0 to 1; it fires from ``bars.open_at`` on
     told : why the rule says so, a stable word
     actionable : whether there is still time to act on it; an alert that is open stays so
+    early : whether it can wait, since more will be known
     ended : why no more will come
     """
 
@@ -149,6 +158,7 @@ class Signal:
     told: str = ""
     route_id: str | None = None
     actionable: bool = True
+    early: bool = False
     ended: Reason | None = None
 
     @property
@@ -243,11 +253,13 @@ def follow(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None
 
 
 def stay_quiet(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
-    """Below the threshold, or where nobody can act on it any more, nothing is remembered but the last end."""
-    if signal.strength >= signal.bars.open_at and signal.actionable:
+    """Below the threshold, or when nobody can act on it any more or need do so yet, only the last end is remembered."""
+    if signal.strength >= signal.bars.open_at and signal.actionable and not signal.early:
         return None
     quiet = watch if watch.above_since_us is None else replace(watch, above_since_us=None)
-    reason = Reason.BELOW_THRESHOLD if signal.actionable else Reason.TOO_LATE_TO_ACT
+    reason = Reason.BELOW_THRESHOLD
+    if signal.strength >= signal.bars.open_at:
+        reason = Reason.TOO_EARLY_TO_TELL if signal.early else Reason.TOO_LATE_TO_ACT
     return Decision(action=Action.NONE, reason=reason, watch=quiet)
 
 

@@ -130,6 +130,7 @@ def stop_signal(
         told=finding.told.value,
         route_id=route_id,
         actionable=rule is Rule.WINDOW_BROKEN or lead_s >= policy.least_lead_s,
+        early=rule is Rule.LATE_RISK and policy.most_lead_s is not None and lead_s > policy.most_lead_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,27 @@ from builders import DAY_US, MINUTE_US, START_US, make_dataset, make_route, make
 
 from data_contracts.errors import SourceError
 from features.backfill import in_log_order
-from pipelines.alert_backtest import LOOKUP_LEVELS, LookedUp, promises, refuse_without_order
+from features.live import LiveFeatures
+from pipelines import alert_backtest
+from pipelines.alert_backtest import (
+    LOOKUP_LEVELS,
+    AlertBacktest,
+    AlertGoal,
+    LookedUp,
+    Run,
+    promises,
+    refuse_without_order,
+)
 from pipelines.alert_stream import Moment
 from pipelines.sources.registry import source
-from serving.rehearsals.rehearsal import Risks
+from serving.decisions.alerts import AlertPolicy
+from serving.engine.rounds import EngineSettings
+from serving.rehearsals.alert_evaluation import StopOutcome
+from serving.rehearsals.alert_thresholds import RiskPath
+from serving.rehearsals.rehearsal import Rehearsal, Risks
 from training.baselines import Lookup
 from training.dataset import Dataset
+from training.evaluation import Split
 
 TRIPS = 20
 
@@ -78,6 +94,51 @@ def test_the_lookups_risk_is_the_share_of_its_trips_past_the_deadline() -> None:
         hours=np.full(3, 99),
     )
     assert LookedUp(lookup)(moment) == pytest.approx([0.95, 0.5, 0.05], abs=0.02)
+
+
+class Replayed(AlertBacktest):
+    """Risks that are made up: ``validation`` of the days that dials are chosen on, then ``tested``."""
+
+    validation: tuple[float, ...] = (0.3, 0.55, 0.7, 0.9)
+    tested: tuple[float, ...] = ()
+
+    def run(self, forecaster: Any, ordered: Any, seen: Any, days: Any, policy: AlertPolicy | None) -> Run:
+        risks = self.validation if policy is None else self.tested
+        ends_us = START_US + 120 * MINUTE_US
+        known = {
+            f"S-{number}": StopOutcome(
+                stop_id=f"S-{number}", promise_end_us=ends_us, reached_us=ends_us + number * MINUTE_US
+            )
+            for number in range(len(risks))
+        }
+        paths = {
+            stop_id: RiskPath(np.array([START_US], np.int64), np.array([risk]))
+            for stop_id, risk in zip(known, risks, strict=True)
+        }
+        features = LiveFeatures()
+        rehearsal = None if policy is None else Rehearsal(features, EngineSettings(alerts=policy))
+        return Run(ours=paths, lookup=paths, outcomes=known, rehearsal=rehearsal)
+
+
+@pytest.mark.parametrize("tested", [(0.1, 0.2, 0.3), (0.99, 0.1, 0.99, 0.4, 0.6)])
+def test_dials_are_chosen_without_a_look_at_the_test_days(
+    monkeypatch: pytest.MonkeyPatch, tested: tuple[float, ...]
+) -> None:
+    monkeypatch.setattr(alert_backtest, "train", lambda *rows, **more: (None, None))
+    monkeypatch.setattr(Replayed, "tested", tested)
+    rows = Split(make_dataset(40, days=8), make_dataset(20, days=2, first_day=20), Counter())
+    replayed = Replayed(
+        source=source("simulated"), past={}, ordered={}, rows=rows, goal=AlertGoal(budget=0.5)
+    )
+    told = replayed.figures(None)  # type: ignore[arg-type]
+    assert (told["proposal"]["open_at"], told["proposal"]["because"]) == (0.6, "MOST_FOUND")
+    assert [each["budget"] for each in told["validation"][:8:7]] == [1.0, 0.75]
+
+
+def test_a_goal_is_made_of_shares() -> None:
+    for wrong in ({"budget": 0.0}, {"precision": 1.1}):
+        with pytest.raises(ValueError, match="are shares"):
+            AlertGoal(**wrong)
 
 
 @pytest.mark.parametrize("name", ["sendy", "delhivery"])

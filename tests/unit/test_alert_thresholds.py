@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ from hypothesis import strategies as st
 from serving.decisions.alerts import AlertPolicy
 from serving.rehearsals.alert_evaluation import StopOutcome, alert_figures
 from serving.rehearsals.alert_thresholds import (
+    Because,
     RiskPath,
+    as_swept,
     at_threshold,
     late_spans,
     predictions,
+    propose,
     raw_spans,
     sweep,
-    threshold_for,
+    ticks_above,
+    tried,
 )
 
 MINUTE_US = 60_000_000
@@ -59,10 +64,76 @@ def test_a_raw_threshold_tells_every_crossing() -> None:
     ]
 
 
-def test_the_lowest_threshold_within_the_budget_is_chosen() -> None:
-    swept = [{"open_at": at, "budget": budget} for at, budget in ((0.2, 0.3), (0.4, 0.1), (0.6, 0.05))]
-    assert threshold_for(swept, 0.1) == 0.4
-    assert threshold_for(swept, 0.01) == 0.6
+def test_a_threshold_that_remembers_nothing_tells_every_risk_over_it() -> None:
+    assert ticks_above({"S": path(0.6, 0.4, 0.6, 0.7)}, {"S": outcome("S"), "T": outcome("T")}, 0.5) == 3
+
+
+def row(open_at: float, budget: float, precision: float | None, recall: float, **more: Any) -> dict[str, Any]:
+    known = {"flagged": 1, "median_lead_min": 60.0, "most_lead_min": None, "hold_s": 0.0}
+    return {"open_at": open_at, "budget": budget, "precision": precision, "recall": recall} | known | more
+
+
+def test_a_budget_is_a_ceiling_and_no_target() -> None:
+    swept = [row(0.4, 0.10, 0.6, 0.9), row(0.65, 0.06, 0.82, 0.78), row(0.8, 0.05, 0.9, 0.6)]
+    chosen = propose(swept, budget=0.10, floor=0.80)
+    assert (chosen.open_at, chosen.because) == (0.65, Because.MOST_FOUND)
+    assert (chosen.flagged, chosen.right, chosen.found) == (0.06, 0.82, 0.78)
+
+
+def test_without_a_threshold_that_is_right_often_enough_the_most_right_one_is_proposed_and_said() -> None:
+    swept = [row(0.2, 0.3, 0.79, 0.99), row(0.4, 0.1, 0.5, 0.9), row(0.6, 0.05, 0.7, 0.4)]
+    chosen = propose(swept, budget=0.10, floor=0.80)
+    assert (chosen.open_at, chosen.because) == (0.6, Because.NONE_RIGHT_OFTEN_ENOUGH)
+    assert "no threshold within 10% is right 80% of the time" in chosen.in_words()
+
+
+def test_a_budget_that_nothing_keeps_is_said() -> None:
+    swept = [row(0.4, 0.3, 0.9, 0.9), row(0.6, 0.2, 0.95, 0.6), row(0.9, 0.0, None, 0.0, flagged=0)]
+    chosen = propose(swept, budget=0.10, floor=0.80)
+    assert (chosen.open_at, chosen.because) == (0.9, Because.NONE_WITHIN_BUDGET)
+    assert "none right" in chosen.in_words()
+
+
+def test_of_dials_that_find_the_same_the_earlier_ones_are_proposed() -> None:
+    late = row(0.5, 0.05, 0.9, 0.5, most_lead_min=45.0, median_lead_min=40.0)
+    assert propose([late, row(0.5, 0.05, 0.9, 0.5)]).most_lead_min is None
+
+
+SHARES = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(SHARES, SHARES, SHARES), min_size=1, max_size=12), SHARES, SHARES)
+def test_what_is_proposed_keeps_what_it_says(
+    shares: list[tuple[float, float, float]], budget: float, floor: float
+) -> None:
+    swept = [row(number / 20, *of_row) for number, of_row in enumerate(shares)]
+    chosen = propose(swept, budget, floor)
+    keeping = [each for each in swept if each["budget"] <= budget and each["precision"] >= floor]
+    assert (chosen.because is Because.MOST_FOUND) == bool(keeping)
+    if keeping:
+        assert chosen.flagged <= budget and (chosen.right or 0.0) >= floor
+        assert chosen.found == max(each["recall"] for each in keeping)
+
+
+def test_an_alert_that_may_wait_opens_when_more_is_known() -> None:
+    late = {"S": path(0.6, 0.6, 0.6, 0.6, every_min=30)}
+    patient = replace(POLICY, most_lead_s=3600.0)
+    (span,) = late_spans(late, {"S": outcome("S", end_min=120)}, patient)
+    assert span.opened_us == 60 * MINUTE_US
+
+
+def test_an_impossible_promise_does_not_wait() -> None:
+    late = {"S": path(0.99, 0.99, every_min=30)}
+    (span,) = late_spans(late, {"S": outcome("S", end_min=120)}, replace(POLICY, most_lead_s=1800.0))
+    assert (span.opened_us, span.rule) == (0, "promise_impossible")
+
+
+def test_dials_are_tried_together_and_come_back_as_a_policy() -> None:
+    late = {"S": path(0.6, 0.6, 0.6, every_min=30)}
+    rows = tried(late, {"S": outcome("S")}, POLICY, most_leads_min=(None, 60.0), holds_s=(0.0, 120.0))
+    assert len(rows) == 4 * 15
+    policy = as_swept(POLICY, next(each for each in rows if each["most_lead_min"] and each["hold_s"]))
+    assert (policy.most_lead_s, policy.hold_s, policy.open_at) == (3600.0, 120.0, 0.2)
 
 
 def test_another_threshold_keeps_the_width_of_the_hysteresis() -> None:

@@ -131,3 +131,18 @@ def test_the_report_shows_every_plot_and_refers_to_nothing_outside(figures: dict
         "http://creativecommons.org", ""
     )
     assert "https://" not in html
+
+
+def test_the_report_shows_what_a_threshold_was_chosen_on_and_what_it_reaches(figures: dict[str, Any]) -> None:
+    curve = [{"flagged": n, "budget": n / 50, "precision": 1 - n / 10, "recall": n / 10} for n in range(9)]
+    goal = {"budget": 0.1, "floor": 0.8, "in_words": "0.65: finds the most"}
+    alerts = {
+        "budget": 0.06,
+        "curve": curve,
+        "validation": curve,
+        "lookup": {"curve": curve},
+        "proposal": goal,
+    }
+    html = report("x", figures | {"alerts": alerts})
+    assert "Alerts from 0.65: finds the most" in html
+    assert html.count("<svg") == report("x", figures).count("<svg") + 1
