@@ -19,7 +19,7 @@ class IncidentPolicy:
     """How alerts are gathered and how often people are told.
 
     gather_s : an incident is told this long after it opened, so that what follows at once is in it
-    linger_s : an incident whose alerts are over is resolved once that has lasted
+    linger_s : an incident whose alerts are over is resolved once that has lasted, and so is one whose cause has passed
     mute_s : how long a cause opens no new incident after somebody resolved its last
     zone_reach_m : slowed zones this close to each other are one incident
     await_stops_s : an incident that no stop is late for yet is told after this at the latest
@@ -139,6 +139,11 @@ def gather(incident: Incident, scene: Scene) -> Untold | None:
     return Untold.NO_STOP_LATE_YET if alone else None
 
 
+def handed_over(incident: Incident, scene: Scene) -> Untold | None:
+    """Whoever was told of a cause knows what was late for it; a route is news again with its next late stop."""
+    return Untold.HANDED_OVER if incident.alerts and incident.alerts == incident.handed else None
+
+
 def snooze(incident: Incident, scene: Scene) -> Untold | None:
     """Somebody has put it off."""
     return Untold.SNOOZED if incident.state is State.SNOOZED else None
@@ -167,7 +172,7 @@ def rate_limit(incident: Incident, scene: Scene) -> Untold | None:
     return Untold.RATE_LIMITED if recent >= scene.policy.most_told_an_hour else None
 
 
-STAGES: tuple[Stage, ...] = (gather, snooze, inhibit, silence, rate_limit)
+STAGES: tuple[Stage, ...] = (gather, handed_over, snooze, inhibit, silence, rate_limit)
 
 
 def why_untold(incident: Incident, scene: Scene) -> Untold | None:

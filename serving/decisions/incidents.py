@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from serving.decisions.alerts import Kind, Rule
+from serving.times import US
 
 #: Who takes the steps that nobody asked for.
 ENGINE = "engine"
@@ -36,6 +37,11 @@ CAUSE_OF: dict[Rule, Cause] = {
 }
 
 
+#: Causes that pass by themselves: whatever is late when they have passed is a matter of its own route. What held a
+#: depot or a vehicle up stays with the routes that it held up.
+PASSING = frozenset({Cause.STORM, Cause.SLOW_ZONE})
+
+
 class State(StrEnum):
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
@@ -58,6 +64,7 @@ class Why(StrEnum):
     ALERTS_OVER = "ALERTS_OVER"
     SNOOZE_OVER = "SNOOZE_OVER"
     MERGED = "MERGED"
+    CAUSE_PASSED = "CAUSE_PASSED"
 
 
 class Refused(StrEnum):
@@ -75,6 +82,7 @@ class Untold(StrEnum):
 
     GATHERING = "GATHERING"
     NO_STOP_LATE_YET = "NO_STOP_LATE_YET"
+    HANDED_OVER = "HANDED_OVER"
     INHIBITED = "INHIBITED"
     SILENCED = "SILENCED"
     SNOOZED = "SNOOZED"
@@ -93,13 +101,20 @@ class Transition:
     why: str
 
 
+#: Members of an incident that are sets.
+SETS = ("signs", "stop_ids", "route_ids", "zone_ids")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """Alerts of one cause about one subject.
 
     open_alerts : ids of alerts that are open, and what each weighs in minutes of lateness times priority
+    signs : those of them that are the cause itself and no stop that is late for it
     stop_ids : stops that ever had an alert in it; route_ids, zone_ids : where
     quiet_since_us : since when none of its alerts is open, None while one is
+    passed_since_us : since when no sign of its cause is open, None while one is, and where there never was one
+    handed : how many of its alerts came from incidents whose cause has passed, and are known to whoever was told
     told_us : when it was told, None while it is not; ``untold`` says why
     muted_until_us : until when its cause opens no new one, after somebody resolved it
     """
@@ -114,13 +129,16 @@ class Incident:
     state: State
     transitions: tuple[Transition, ...]
     open_alerts: dict[str, float]
+    signs: frozenset[str] = frozenset()
     alerts: int = 0
+    handed: int = 0
     worst_min: float = 0.0
     evidence: tuple[str, ...] = ()
     stop_ids: frozenset[str] = frozenset()
     route_ids: frozenset[str] = frozenset()
     zone_ids: frozenset[str] = frozenset()
     quiet_since_us: int | None = None
+    passed_since_us: int | None = None
     snoozed_until_us: int | None = None
     resolved_us: int | None = None
     muted_until_us: int | None = None
@@ -136,6 +154,11 @@ class Incident:
     @property
     def is_over(self) -> bool:
         return self.state is State.RESOLVED
+
+    def has_passed(self, at_us: int, after_s: float) -> bool:
+        """Whether its cause has been over for so long that what is still late is no matter of it any more."""
+        since_us = self.passed_since_us
+        return self.cause in PASSING and since_us is not None and at_us - since_us >= after_s * US
 
     def take(
         self, step: Step, at_us: int, who: str, why: str, until_us: int | None = None
@@ -157,7 +180,7 @@ class Incident:
 
     def dump(self) -> bytes:
         """Everything, as it is stored."""
-        sets = {name: sorted(getattr(self, name)) for name in ("stop_ids", "route_ids", "zone_ids")}
+        sets = {name: sorted(getattr(self, name)) for name in SETS}
         return orjson.dumps(asdict(self) | sets)
 
     @classmethod
@@ -174,7 +197,7 @@ class Incident:
             for each in raw["transitions"]
         )
         raw["untold"] = Untold(raw["untold"]) if raw["untold"] else None
-        sets = {name: frozenset(raw[name]) for name in ("stop_ids", "route_ids", "zone_ids")}
+        sets = {name: frozenset(raw[name]) for name in SETS}
         words = {"cause": Cause(raw["cause"]), "kind": Kind(raw["kind"]), "state": State(raw["state"])}
         tuples = {name: tuple(raw[name]) for name in ("evidence", "actions")}
         return cls(**{**raw, **sets, **words, **tuples})

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from features.live import LiveFeatures
-from serving.decisions.alerts import Action, AlertPolicy, Decision, Signal
+from serving.decisions.alerts import Action, AlertPolicy, Decision, Rule, Signal
 from serving.decisions.grouping import IncidentPolicy, Place, Zones
 from serving.decisions.incidents import Cause, Incident, Refused
 from serving.decisions.rules import RulePolicy
@@ -113,12 +113,33 @@ class Disruptions:
 
     def tick(self, at_us: int, batch: Batch, adviser: Adviser | None = None) -> None:
         """Wake, resolve and tell what is due, with what could be done about it."""
+        self._pass_on(at_us, batch)
         for incident in list(self.incidents.tick(at_us, batch)):
             if adviser is not None and not incident.is_over:
                 incident = self._advised(incident, adviser, at_us, batch)
             tell_incident(incident, self._policy, at_us, batch)
         if adviser is not None and (stale := self.incidents.to_advise(at_us)) is not None:
             self._advised(stale, adviser, at_us, batch)
+
+    def _pass_on(self, at_us: int, batch: Batch) -> None:
+        """What is still late for a cause that has passed is followed on its route; the alerts stay as they are."""
+        for over, left in self.incidents.passed(at_us, batch):
+            tell_incident(over, self._policy, at_us, batch)
+            for alert_id, weighed_min in left.items():
+                alert = self._open_alert(alert_id, weighed_min)
+                incident = self.incidents.hand_over(over, alert, at_us, NO_ZONES, batch)
+                self._telling.moved([alert_id], incident, at_us, batch)
+
+    def _open_alert(self, alert_id: str, weighed_min: float) -> NewAlert:
+        """An open alert of a stop as it is grouped."""
+        known = self._telling.open[alert_id]
+        return NewAlert(
+            alert_id=alert_id,
+            rule=Rule(known["rule"]),
+            subject_id=known["stop_id"],
+            place=surroundings.place_of_stop(self._features.book, self._features.book.stop(known["stop_id"])),
+            weighed_min=weighed_min,
+        )
 
     def _advised(self, incident: Incident, adviser: Adviser, at_us: int, batch: Batch) -> Incident:
         actions = adviser.advise(incident, at_us)

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from serving.decisions.alerts import Rule
 from serving.decisions.grouping import IncidentPolicy, Key, Place, Scene, Zones, home_of, in_order, why_untold
-from serving.decisions.incidents import ENGINE, Cause, Incident, Refused, State, Step, Untold, Why, opened
+from serving.decisions.incidents import (
+    CAUSE_OF,
+    ENGINE,
+    Cause,
+    Incident,
+    Refused,
+    State,
+    Step,
+    Untold,
+    Why,
+    opened,
+)
 from serving.engine.batch import Batch
 from serving.times import US
 
@@ -54,16 +65,37 @@ class IncidentDesk:
 
     def joined(self, alert: NewAlert, at_us: int, zones: Zones, batch: Batch) -> Incident | None:
         """Group a new alert; give its incident, None while somebody does not want to hear of its cause."""
+        found = self._home_of(alert, at_us, zones)
+        if found is None:
+            return None
+        incident = _with_alert(found, alert, at_us)
+        self._save(incident, batch)
+        return incident
+
+    def _home_of(self, alert: NewAlert, at_us: int, zones: Zones) -> Incident | None:
+        """The open incident that an alert belongs to, or a new one; None while its cause is muted."""
         cause, kind, subject_id = home_of(
             alert.rule, alert.subject_id, alert.place, self.open, zones, self.policy.zone_reach_m
         )
         key = cause, subject_id
-        incident = self.open.get(key)
-        if incident is None:
-            if at_us < self.muted.get(key, 0):
-                return None
-            incident = opened(cause, kind, subject_id, alert.place.area_id, at_us)
-        incident = _with_alert(incident, alert, at_us)
+        if key in self.open:
+            return self.open[key]
+        if at_us < self.muted.get(key, 0):
+            return None
+        return opened(cause, kind, subject_id, alert.place.area_id, at_us)
+
+    def hand_over(
+        self, passed: Incident, alert: NewAlert, at_us: int, zones: Zones, batch: Batch
+    ) -> Incident | None:
+        """Group what is still late for a cause that has passed under what explains it now: mostly its route.
+
+        Whoever was told of the cause is not told again of the same stop.
+        """
+        found = self._home_of(alert, at_us, zones)
+        if found is None:
+            return None
+        incident = _with_alert(found, alert, at_us)
+        incident = replace(incident, handed=incident.handed + (passed.told_us is not None))
         self._save(incident, batch)
         return incident
 
@@ -106,8 +138,18 @@ class IncidentDesk:
         if incident is None or alert_id not in incident.open_alerts:
             return
         still = {each: weight for each, weight in incident.open_alerts.items() if each != alert_id}
-        quiet_us = None if still else at_us
-        self._save(replace(incident, open_alerts=still, quiet_since_us=quiet_us, updated_us=at_us), batch)
+        signs = incident.signs - {alert_id}
+        self._save(
+            replace(
+                incident,
+                open_alerts=still,
+                signs=signs,
+                quiet_since_us=None if still else at_us,
+                passed_since_us=at_us if incident.signs and not signs else incident.passed_since_us,
+                updated_us=at_us,
+            ),
+            batch,
+        )
 
     def command(
         self, incident_id: str, step: Step, at_us: int, who: str, why: str, until_us: int | None, batch: Batch
@@ -140,6 +182,20 @@ class IncidentDesk:
             elif incident.told_us is None:
                 yield from self._tell(incident, at_us, batch)
 
+    def passed(self, at_us: int, batch: Batch) -> list[tuple[Incident, dict[str, float]]]:
+        """Resolve the incidents whose cause has passed; give each with what is still open, and what that weighs."""
+        found = []
+        for incident in in_order(self.open.values()):
+            left = incident.open_alerts
+            if not left or not incident.has_passed(at_us, self.policy.linger_s):
+                continue
+            for alert_id in left:
+                self._home.pop(alert_id, None)
+            why = f"{Why.CAUSE_PASSED.value} {len(left)}"
+            emptied = replace(incident, open_alerts={}, quiet_since_us=at_us)
+            found.append((self._take(emptied, Step.RESOLVE, at_us, why, batch), left))
+        return found
+
     def to_advise(self, at_us: int) -> Incident | None:
         """The told incident whose proposed actions are the oldest, if they are old enough to be made anew."""
         every_us = self.policy.actions_every_s * US
@@ -171,8 +227,8 @@ class IncidentDesk:
         self._save(told, batch)
         yield told
 
-    def _take(self, incident: Incident, step: Step, at_us: int, why: Why, batch: Batch) -> Incident:
-        after = incident.take(step, at_us, ENGINE, why.value)
+    def _take(self, incident: Incident, step: Step, at_us: int, why: str, batch: Batch) -> Incident:
+        after = incident.take(step, at_us, ENGINE, str(why))
         assert isinstance(after, Incident), after
         if after.is_over and after.told_us is None:
             after = replace(after, untold=Untold.OVER)
@@ -206,9 +262,12 @@ def _with_alert(incident: Incident, alert: NewAlert, at_us: int) -> Incident:
     told = f"{alert.rule.value}: {alert.told}" if place.stop_id is None and alert.told else ""
     evidence = incident.evidence if not told or told in incident.evidence else (*incident.evidence, told)
     zones = [alert.subject_id] if alert.rule is Rule.ZONE_SLOWED else place.zone_ids[-1:]
+    is_sign = CAUSE_OF.get(alert.rule) is incident.cause
     return replace(
         incident,
         open_alerts=incident.open_alerts | {alert.alert_id: round(alert.weighed_min, 1)},
+        signs=incident.signs | _some(alert.alert_id if is_sign else None),
+        passed_since_us=None if is_sign else incident.passed_since_us,
         alerts=incident.alerts + 1,
         worst_min=max(incident.worst_min, alert.weighed_min),
         evidence=evidence,

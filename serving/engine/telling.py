@@ -58,11 +58,12 @@ class Telling:
         """An alert is over."""
         self._keep(decision, {"arrived_at": to_rfc3339_or_none(arrived_us)}, at_us, batch)
 
-    def moved(self, alert_ids: list[str], incident: Incident, at_us: int, batch: Batch) -> None:
-        """Open alerts now belong to another incident."""
+    def moved(self, alert_ids: list[str], incident: Incident | None, at_us: int, batch: Batch) -> None:
+        """Open alerts now belong to another incident, or to none."""
+        incident_id = incident.incident_id if incident else None
         for alert_id in alert_ids:
             if (alert := self.open.get(alert_id)) is not None:
-                self.open[alert_id] = alert | {"incident_id": incident.incident_id}
+                self.open[alert_id] = alert | {"incident_id": incident_id}
                 batch.alerts[alert_id] = _stored(self.open[alert_id], at_us)
 
     def _keep(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:

@@ -16,6 +16,7 @@ from features.live import LiveFeatures
 from serving.decisions.alerts import AlertPolicy
 from serving.decisions.cadence import Cadence, HistoryTail, RouteCadence, due, slipped, worth_keeping
 from serving.decisions.incidents import Incident, Step
+from serving.decisions.rules import RulePolicy
 from serving.engine.commands import IncidentCommand
 from serving.engine.incident_documents import incident_document
 from serving.engine.ops import OpsStore
@@ -29,6 +30,7 @@ from tests.engine_bench import (
     MODEL,
     Bench,
     everything,
+    forecast_storm,
     happened,
     late_day,
     ping,
@@ -355,6 +357,25 @@ def test_a_storm_is_one_incident_that_silences_its_stops(bench: Bench) -> None:
     assert explained and all(alert["inhibited"] for alert in explained)
     silenced = {alert["stop_id"] for alert in explained}
     assert not silenced & {event["subject"] for event in bench.events() if "delay" in event["type"]}
+
+
+def test_a_storm_that_has_passed_hands_its_late_stops_to_their_route_without_another_message(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path / "w", EngineSettings(rules=RulePolicy(silent_s=1e9)))
+    bench.play(*stormy_day())
+    bench.play(forecast_storm(3650, rain_mm=0.0), forecast_storm(3651, NOON_US + 3600 * US, rain_mm=0.0))
+    (storm,) = [incident for incident in incidents_of(bench) if incident["cause"] == "storm"]
+    late = {alert["alert_id"] for alert in bench.late_stops("open")}
+    bench.play(*[tick(at) for at in range(3660, 3660 + 3 * 900, 60)])
+    over = bench.incident(storm["incident_id"])
+    assert (over["state"], over["transitions"][-1]["why"]) == ("resolved", f"CAUSE_PASSED {len(late)}")
+    (route,) = [each for each in incidents_of(bench) if each["state"] == "open"]
+    assert (route["cause"], route["told_at"], route["untold"]) == ("route_behind", None, "HANDED_OVER")
+    assert {alert["alert_id"] for alert in bench.late_stops("open")} == late
+    assert {alert["incident_id"] for alert in bench.late_stops("open")} == {route["incident_id"]}
+    told = [event["type"] for event in bench.events() if event["type"].startswith(("disruption", "stop"))]
+    assert told == ["disruption.opened", "disruption.closed"]
 
 
 def test_a_command_takes_effect_at_its_place_in_the_log(bench: Bench) -> None:

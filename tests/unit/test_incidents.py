@@ -148,6 +148,67 @@ def test_slowed_zones_beside_each_other_are_one_incident() -> None:
     assert found == {frozenset({"Z-1", "Z-2"}), frozenset({"Z-9"})}
 
 
+def a_storm_that_ended(told: bool = True) -> tuple[IncidentDesk, Incident]:
+    """A storm of two late stops of one route, whose weather cleared after half an hour."""
+    desk = IncidentDesk(policy=POLICY)
+    storm = joined(desk, Rule.SEVERE_WEATHER, "A", 0, Place(area_id="A"))
+    for stop_id in ("S-1", "S-2"):
+        joined(desk, Rule.LATE_RISK, stop_id, MINUTE_US, replace(PLACE, stop_id=stop_id))
+    if told:
+        list(desk.tick(5 * MINUTE_US, Batch()))
+    desk.left("severe_weather:A:0", 30 * MINUTE_US, Batch())
+    return desk, desk.open[storm.key]
+
+
+def test_a_storm_is_over_a_while_after_its_weather_though_stops_are_still_late() -> None:
+    desk, _ = a_storm_that_ended()
+    assert desk.passed(39 * MINUTE_US, Batch()) == []
+    ((over, left),) = desk.passed(40 * MINUTE_US, Batch())
+    assert (over.state, over.transitions[-1].why) == (State.RESOLVED, "CAUSE_PASSED 2")
+    assert sorted(left) == ["late_risk:S-1:0", "late_risk:S-2:0"]
+    assert desk.open == {} and over.open_alerts == {}
+
+
+def test_weather_that_comes_back_keeps_its_storm_open() -> None:
+    desk, _ = a_storm_that_ended()
+    desk.joined(new_alert(Rule.SEVERE_WEATHER, "A", Place(area_id="A"), 1), 35 * MINUTE_US, NO_ZONES, Batch())
+    assert desk.passed(HOUR_US, Batch()) == []
+
+
+@pytest.mark.parametrize(("rule", "subject_id"), [(Rule.VEHICLE_STUCK, "R-1"), (Rule.DEPOT_BEHIND, "D-1")])
+def test_what_held_a_vehicle_or_a_depot_up_stays_with_the_routes_that_it_held_up(
+    rule: Rule, subject_id: str
+) -> None:
+    desk, late = IncidentDesk(policy=POLICY), replace(PLACE, left_late=True)
+    joined(desk, rule, subject_id, 0, Place(route_id="R-1", depot_id="D-1", area_id="A"))
+    joined(desk, Rule.LATE_RISK, "S-1", MINUTE_US, late)
+    desk.left(f"{rule}:{subject_id}:0", 2 * MINUTE_US, Batch())
+    assert desk.passed(10 * HOUR_US, Batch()) == [] and len(desk.open) == 1
+
+
+def test_stops_of_a_storm_that_was_told_are_not_told_again_of_their_route() -> None:
+    desk, _ = a_storm_that_ended()
+    ((over, left),) = desk.passed(40 * MINUTE_US, Batch())
+    for number, stop_id in enumerate(("S-1", "S-2")):
+        alert = replace(new_alert(Rule.LATE_RISK, stop_id, replace(PLACE, stop_id=stop_id)), weighed_min=9.0)
+        assert alert.alert_id in left
+        route = desk.hand_over(over, alert, 40 * MINUTE_US, NO_ZONES, Batch())
+        assert route is not None and (route.cause, route.handed) == (Cause.ROUTE_BEHIND, number + 1)
+    assert list(desk.tick(3 * HOUR_US, Batch())) == []
+    assert desk.open[Cause.ROUTE_BEHIND, "R-1"].untold is Untold.HANDED_OVER
+    joined(desk, Rule.LATE_RISK, "S-3", 3 * HOUR_US, replace(PLACE, stop_id="S-3"))
+    (told,) = desk.tick(3 * HOUR_US, Batch())
+    assert told.stop_ids == {"S-1", "S-2", "S-3"}
+
+
+def test_stops_of_a_cause_that_nobody_was_told_of_are_news_on_their_route() -> None:
+    desk, _ = a_storm_that_ended(told=False)
+    ((over, _),) = desk.passed(40 * MINUTE_US, Batch())
+    desk.hand_over(over, new_alert(Rule.LATE_RISK, "S-1"), 40 * MINUTE_US, NO_ZONES, Batch())
+    (told,) = desk.tick(HOUR_US, Batch())
+    assert told.cause is Cause.ROUTE_BEHIND
+
+
 # --- who is told --------------------------------------------------------------------------------------------
 
 
@@ -250,6 +311,7 @@ class Bench:
                 self.desk.left(alert_id, self.now_us, self.batch)
         elif what == "tick":
             self.now_us += int(which) * MINUTE_US
+            self._pass_on()
             for incident in self.desk.tick(self.now_us, self.batch):
                 self._tell(incident)
         elif what == "commit":
@@ -267,6 +329,14 @@ class Bench:
             _, merged = self.desk.merge(incident, self.now_us, self.batch)
             for over in merged:
                 self._tell(over)
+
+    def _pass_on(self) -> None:
+        for over, left in self.desk.passed(self.now_us, self.batch):
+            self._tell(over)
+            for alert_id in left:
+                rule, subject_id, number = alert_id.split(":")
+                alert = new_alert(Rule(rule), subject_id, PLACES[subject_id], int(number))
+                self.desk.hand_over(over, alert, self.now_us, NO_ZONES, self.batch)
 
     def _command(self, step: Step, which: int) -> None:
         for incident in sorted(self.desk.open.values(), key=lambda each: each.incident_id)[which : which + 1]:
@@ -291,6 +361,8 @@ class Bench:
         known = [Incident.load(body) for body in self.stored.values()]
         live = [incident.key for incident in known if not incident.is_over]
         assert len(live) == len(set(live)), "two open incidents of one cause"
+        alerts = [alert_id for incident in self.desk.open.values() for alert_id in incident.open_alerts]
+        assert len(alerts) == len(set(alerts)), "an alert in two incidents"
         for incident in known:
             times = [each.at_us for each in incident.transitions]
             assert times == sorted(times) and incident.transitions[0].before is None

@@ -115,7 +115,7 @@ export class IncidentDetail {
       h("div", { class: "rows timeline" }, [...incident.transitions].reverse().map((step) => h("div", { class: "row" },
         h("time", { datetime: step.at }, clock(step.at)),
         h("span", {}, t(`incident.state.${step.to}`, { time: clock(incident.snoozed_until) }), " · ", step.who),
-        step.why && h("span", { class: "under" }, tOr(`why.${step.why.split(" ")[0]}`, step.why))))));
+        step.why && h("span", { class: "under" }, why(step.why))))));
   }
 
   row(alert) {
@@ -167,6 +167,12 @@ function causes(alerts) {
   }
   const ranked = [...sums].sort(([, a], [, b]) => b.n - a.n);
   return ranked.length > 0 && h("p", {}, ranked.slice(0, 2).map(([code, { n, minutes }]) => h("span", { class: "tag medium" }, `${reasonName(code)} +${number(minutes / n)} min`)));
+}
+
+/** Why a step was taken: a code of the engine, with how many stops it is about where it says so, or somebody's words. */
+function why(text) {
+  const [code, n] = text.split(" ");
+  return tOr(`why.${code}`, text, { n: Number(n) });
 }
 
 /** What a rule saw, in words; the API tells `rule: reason`. */

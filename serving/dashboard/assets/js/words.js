@@ -24,8 +24,8 @@ export function t(key, values = {}) {
 }
 
 /** The sentence of a key that may not be in the catalogue: codes that a later version of the API may add. */
-export function tOr(key, otherwise) {
-  return key in words ? t(key) : otherwise;
+export function tOr(key, otherwise, values = {}) {
+  return key in words ? t(key, values) : otherwise;
 }
 
 export function number(value, digits = 0) {
