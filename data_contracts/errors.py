@@ -9,6 +9,7 @@ PunctualError
 ├── ReplayError            a service stopped answering while events were replayed
 ├── SubscriptionError      a webhook cannot be set up as it was asked for
 └── UnknownIdError         a stop, route, incident or webhook that the workspace has never seen
+    └── NoLongerKeptError  what there was, and is kept no longer
 
 The command prints the message and leaves with ``exit_code``; the service turns it into a problem document.
 """
@@ -57,3 +58,7 @@ class SubscriptionError(PunctualError):
 
 class UnknownIdError(PunctualError):
     """A stop, route, incident or webhook that the workspace has never seen."""
+
+
+class NoLongerKeptError(UnknownIdError):
+    """What there was, and is kept no longer."""

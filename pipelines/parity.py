@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 from numpy.typing import NDArray
 
@@ -23,8 +24,11 @@ from features.feast_repo import historical, open_store
 from features.vectors import FEATURE_NAMES, combine
 from pipelines.history import build_features, history_end, landed_history
 from pipelines.logged import Frames, joined, land_log, log_origin, read_logged
+from serving.engine.history import all_kept
+from serving.engine.packing import KeptRow
 from serving.storage.database import connect_to_read, statements
 from serving.storage.log import Head
+from serving.times import from_rfc3339
 from training.dataset import entity_frame, itineraries
 
 Say = Callable[[str], None]
@@ -130,9 +134,18 @@ def _forecasts(workspace: Workspace) -> list[tuple[Any, ...]]:
         return []
     connection = connect_to_read(workspace.ops)
     try:
-        return connection.execute(statements("ops")["logged_vectors"]).fetchall()
+        rows = {
+            _logged(row) for row in (*all_kept(connection), *connection.execute(statements("ops")["latest"]))
+        }
+        return sorted(rows, key=lambda row: (row[2], row[1], row[0]))
     finally:
         connection.close()
+
+
+def _logged(row: KeptRow) -> tuple[str, str, int, bytes, float]:
+    """Stop, route, instant, vector and prior."""
+    said = orjson.loads(row[0])
+    return said["stop_id"], said["route_id"], from_rfc3339(said["as_of"]), row[1], row[2]
 
 
 def _history_of(workspace: Workspace) -> Frames:

@@ -145,8 +145,10 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         "advice": AdvicePolicy(),
         "drift": DriftPolicy(),
     }
+    retention = _changed(Retention(), table.pop("retention", {}), "retention")
     engine = EngineSettings(
         coverage=float(table.pop("coverage", EngineSettings().coverage)),
+        history=retention.history,
         **{name: _changed(default, table.pop(name, {}), name) for name, default in parts.items()},
     )
     settings = ServiceSettings(
@@ -154,7 +156,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         engine=engine,
         limits=_changed(Limits(), table.pop("limits", {}), "limits"),
         tls=_changed(Tls(), table.pop("tls", {}), "tls"),
-        retention=_changed(Retention(), table.pop("retention", {}), "retention"),
+        retention=retention,
         stream=_changed(StreamSettings(), table.pop("stream", {}), "stream"),
         timing=_changed(TimingPolicy(), table.pop("timing", {}), "timing"),
         webhooks=_changed(SendingPolicy(), table.pop("webhooks", {}), "webhooks"),

@@ -26,6 +26,7 @@ from serving.api.ingest import REJECTED, ingest, rows_of
 from serving.api.map_calls import MAP_CALLS
 from serving.api.openapi import document_routes
 from serving.api.pages import page_routes
+from serving.api.prediction_calls import PREDICTION_CALLS
 from serving.api.route_calls import ROUTE_CALLS
 from serving.api.runtime import Runtime, open_runtime, serving
 from serving.api.scoring_calls import SCORING_CALLS
@@ -188,6 +189,7 @@ ENDPOINTS = (
     *WRITE_CALLS,
     *SCORING_CALLS,
     *READ_CALLS,
+    *PREDICTION_CALLS,
     *INCIDENT_CALLS,
     *MAP_CALLS,
     *ROUTE_CALLS,

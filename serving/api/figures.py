@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving.api.runtime import Runtime
+from serving.engine.history import TOLD
 from serving.http.endpoint import Endpoint
 from serving.http.keys import Scope
 from serving.meters import counted
@@ -57,6 +58,7 @@ class State:
         yield from self._feeds()
         yield from self._sender()
         yield from self._coverage()
+        yield from self._history()
         yield from self._files()
         for name, number in self._runtime.ops.counts().items():
             yield _gauge(name, COUNTS.get(name, f"Count of {name.replace('_', ' ')}."), number)
@@ -116,6 +118,22 @@ class State:
             for column, family in families.items():
                 family.add_metric([str(row["ahead_min"])], float(row[column]))
         yield from families.values()
+
+    def _history(self) -> Iterator[Metric]:
+        """How far back served forecasts can be made again."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        sizes = GaugeMetricFamily("punctual_history_bytes", "Size of kept forecasts.", labels=["kind"])
+        text = "Age of the oldest forecast that is kept."
+        ages = GaugeMetricFamily("punctual_history_age_seconds", text, labels=["kind"])
+        now_us = self._runtime.log.now_us()
+        for kind, span in sorted(self._runtime.ops.history_spans().items()):
+            name = "told" if kind == TOLD else "passing"
+            sizes.add_metric([name], span.size_bytes)
+            if span.since_us is not None:
+                ages.add_metric([name], max(0, now_us - span.since_us) / US)
+        yield sizes
+        yield ages
 
     def _files(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

@@ -33,7 +33,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """Open files and the model of a worker."""
+    """Open files and the model of a worker.
+
+    shelf : the model before this one, or whichever a forecast of before was made by
+    """
 
     workspace: Workspace
     settings: ServiceSettings
@@ -42,6 +45,7 @@ class Runtime:
     picture: PictureReader
     online: Reader
     champion: ChampionWatcher
+    shelf: ModelShelf
     eta: LiveEta
     tail: OutboxTail
     turns: Turns
@@ -96,6 +100,7 @@ def open_runtime(workspace: Workspace, settings: ServiceSettings, load: Load) ->
         picture=PictureReader(workspace.ops),
         online=online,
         champion=champion,
+        shelf=ModelShelf(workspace, load),
         eta=LiveEta(ops, online, champion, served, settings.engine.coverage),
         tail=OutboxTail(lambda: ops.outbox_span()[1], settings.stream.look_s),
         subscriptions=subscriptions,

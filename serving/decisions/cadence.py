@@ -25,8 +25,9 @@ class Cadence:
     history_moved_s: float = 60.0
     history_moved_share: float = 0.05
     history_moved_probability: float = 0.05
-    sweep_s: float = 3600.0
+    sweep_s: float = 60.0
     keep_history_s: float = 7 * 86_400.0
+    keep_events: int = 100_000
     keep_finished_route_s: float = 86_400.0
     keep_silent_route_s: float = 129_600.0
 

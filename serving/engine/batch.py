@@ -11,6 +11,7 @@ from serving.decisions.alerts import Watch
 from serving.decisions.cadence import RouteCadence
 from serving.decisions.incidents import Incident
 from serving.decisions.promises import Promise
+from serving.engine.history import HistoryWriter, KeptNow
 from serving.engine.lessons import Learned
 from serving.engine.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction
 from serving.engine.picture import PictureWriter, Sightings
@@ -26,7 +27,7 @@ class Batch:
     cadences: dict[str, RouteCadence] = field(default_factory=dict)
     stop_routes: dict[str, str] = field(default_factory=dict)
     latest: dict[str, StoredForecast] = field(default_factory=dict)
-    history: list[StoredForecast] = field(default_factory=list)
+    history: list[KeptNow] = field(default_factory=list)
     promises: dict[str, Promise] = field(default_factory=dict)
     watches: dict[tuple[str, str], Watch] = field(default_factory=dict)
     alerts: dict[str, StoredAlert] = field(default_factory=dict)
@@ -35,7 +36,9 @@ class Batch:
     sightings: Sightings = field(default_factory=Sightings)
     learned: Learned = field(default_factory=Learned)
     forgotten_routes: list[str] = field(default_factory=list)
+    swept_us: int | None = None
     forget_history_before_us: int | None = None
+    keep_events: int = 0
 
     def add(self, advance: Advance) -> None:
         self.feature_state.update({(view, key): body for view, key, body in advance.state})
@@ -50,7 +53,14 @@ class Batch:
         self.promises = {stop: row for stop, row in self.promises.items() if row.route_id != route_id}
         self.stop_routes = {stop: route for stop, route in self.stop_routes.items() if route != route_id}
 
-    def write(self, tx: Transaction, book: RouteBook, checkpoint: Checkpoint, picture: PictureWriter) -> None:
+    def write(
+        self,
+        tx: Transaction,
+        book: RouteBook,
+        checkpoint: Checkpoint,
+        picture: PictureWriter,
+        history: HistoryWriter,
+    ) -> None:
         """Everything, the checkpoint included."""
         tx.forget_routes(self.forgotten_routes)
         tx.save_feature_state((view, key, body) for (view, key), body in self.feature_state.items())
@@ -58,7 +68,7 @@ class Batch:
         tx.index_stops(self.stop_routes.items())
         tx.save_cadences(self.cadences.values())
         tx.save_forecasts(self.latest.values())
-        tx.save_history(self.history)
+        history.write(tx.connection, self.history, self.swept_us)
         tx.save_promises(self.promises.values())
         tx.save_watches(watch for watch in self.watches.values() if not watch.is_blank)
         tx.forget_watches(key for key, watch in self.watches.items() if watch.is_blank)
@@ -66,7 +76,7 @@ class Batch:
         tx.save_incidents(self.incidents.values())
         tx.enqueue(self.outbox)
         if self.forget_history_before_us is not None:
-            tx.forget_history(self.forget_history_before_us)
+            tx.forget_history(self.forget_history_before_us, self.keep_events)
         picture.forget(tx.connection, self.forgotten_routes, self.forget_history_before_us)
         picture.write(tx.connection, book, self.route_seqs, self.sightings, self.latest.values(), self.outbox)
         self.learned.write(tx.connection, self.forget_history_before_us)

@@ -18,6 +18,7 @@ from data_contracts.record import COMMAND, MODEL, TICK, Record
 from features.live import LiveFeatures
 from features.online import Versions
 from serving.engine.batch import Batch
+from serving.engine.history import HistoryWriter
 from serving.engine.ops import OpsStore
 from serving.engine.outbox import EventType, outbox_event
 from serving.engine.picture import PictureWriter
@@ -61,7 +62,7 @@ class Engine:
         self._log, self._ops, self._publisher = log, ops, publisher
         self._features, self._load_model, self._settings = features, load_model, settings
         self._rounds = Rounds(features, settings)
-        self._picture = PictureWriter()
+        self._picture, self._history = PictureWriter(), HistoryWriter(settings.history)
         self._model: Forecaster | None = None
         self.checkpoint = ops.checkpoint()
         self._restore()
@@ -79,7 +80,9 @@ class Engine:
         last = records[-1]
         self.checkpoint = replace(self.checkpoint, seq=last.seq, as_of_us=last.received_us)
         with self._ops.transaction() as tx:
-            batch.write(tx, self._features.book, self.checkpoint, self._picture)
+            batch.write(tx, self._features.book, self.checkpoint, self._picture, self._history)
+        if batch.swept_us is not None:
+            self._ops.give_back()
         self._publisher.publish_all(batch.publications)
         if self._on_commit is not None:
             self._on_commit(batch, len(records), time.perf_counter() - started_s)

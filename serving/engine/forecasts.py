@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,6 +18,8 @@ QUANTILE_NAMES = ("p05", "p10", "p25", "p50", "p75", "p90", "p95")
 FRESHNESS_FEEDS = ("telemetry", "traffic", "weather")
 #: Without these a forecast can be far off; one of them missing is enough for low confidence.
 VITAL_FEEDS = frozenset({"telemetry"})
+
+_ENGINE_ID = re.compile("p-([0-9a-f]{1,15})-[0-9a-f]{16}")
 
 Reasons = Mapping[int, Sequence[Any]]
 
@@ -38,9 +41,15 @@ class ModelName:
 
 
 def prediction_id(stop_id: str, as_of_us: int, model_version: str) -> str:
-    """Of a forecast of the engine: the same for the same one, so that a replay gives the same ids."""
+    """Of a forecast of the engine: the same for the same one, as a replay needs it; it tells its instant."""
     text = f"engine|{stop_id}|{as_of_us}|{model_version}"
-    return "p-" + blake2b(text.encode(), digest_size=12).hexdigest()
+    return f"p-{as_of_us:x}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def instant_of(prediction_id: str) -> int | None:
+    """When a forecast of the engine was made, by its id; None for what is no such id."""
+    found = _ENGINE_ID.fullmatch(prediction_id)
+    return int(found[1], 16) if found else None
 
 
 def documents(

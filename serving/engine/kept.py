@@ -50,6 +50,7 @@ class KeptForecast:
     promise : the first window told, against which the risk counts
     vector : float32, as bytes
     digest : of the document that was served
+    shift : of the live calibration, where it is kept with the forecast
     """
 
     prediction_id: str
@@ -64,9 +65,12 @@ class KeptForecast:
     base_s: float
     made_with: MadeWith
     digest: bytes
+    shift: bytes | None = None
 
     @classmethod
-    def of_document(cls, body: bytes, vector: bytes, base_s: float, made_with: bytes) -> KeptForecast:
+    def of_document(
+        cls, body: bytes, vector: bytes, base_s: float, made_with: bytes, shift: bytes | None = None
+    ) -> KeptForecast:
         """From a forecast as the engine stores it."""
         said = orjson.loads(body)
         return cls(
@@ -82,6 +86,7 @@ class KeptForecast:
             base_s=base_s,
             made_with=MadeWith.unpack(made_with),
             digest=digest_of(said),
+            shift=shift,
         )
 
 

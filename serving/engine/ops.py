@@ -15,7 +15,7 @@ from serving.decisions.alerts import Kind, Phase, Rule, Watch
 from serving.decisions.cadence import HistoryTail, RouteCadence
 from serving.decisions.incidents import Incident
 from serving.decisions.promises import DeliveryWindow, Promise
-from serving.storage.database import connect, immediate, statements
+from serving.storage.database import connect, give_back, immediate, statements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredForecast:
-    """A forecast as it is served, with what it takes to compute it again."""
+    """A forecast as it is served, with what it takes to compute it again.
+
+    tail : the last forecast of its stop that went into the history
+    """
 
     stop_id: str
     route_id: str
@@ -43,8 +46,8 @@ class StoredForecast:
     body: bytes
     vector: bytes
     base_s: float
-    model_version: str
     made_with: bytes
+    tail: HistoryTail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,21 +106,9 @@ class Transaction:
             (
                 (
                     *(f.stop_id, f.route_id, f.rank, f.prediction_id, f.as_of_us),
-                    *(f.body, f.vector, f.base_s, f.model_version, f.made_with),
+                    *(f.body, f.vector, f.base_s, f.made_with, *astuple(f.tail)),
                 )
                 for f in latest
-            ),
-        )
-
-    def save_history(self, kept: Iterable[StoredForecast]) -> None:
-        self._many(
-            "save_history",
-            (
-                (
-                    *(f.stop_id, f.as_of_us, f.prediction_id, f.eta_us),
-                    *(f.late_probability, f.body, f.vector, f.base_s, f.model_version, f.made_with),
-                )
-                for f in kept
             ),
         )
 
@@ -136,9 +127,10 @@ class Transaction:
     def enqueue(self, events: Iterable[OutboxEvent]) -> None:
         self._many("enqueue", (astuple(event) for event in events))
 
-    def forget_history(self, before_us: int) -> None:
-        """Drop kept forecasts, sent events, and alerts and incidents that are over, of before an instant."""
-        for kind in ("history", "outbox", "alerts", "incidents"):
+    def forget_history(self, before_us: int, keep_events: int) -> None:
+        """Drop sent events but the last so many, and alerts and incidents that are over, of before an instant."""
+        self._many("forget_outbox", [(before_us, keep_events)])
+        for kind in ("alerts", "incidents"):
             self._many(f"forget_{kind}", [(before_us,)])
 
     def forget_routes(self, route_ids: Iterable[str]) -> None:
@@ -159,7 +151,7 @@ class OpsStore:
 
     def __init__(self, path: Path) -> None:
         self._sql = statements("ops")
-        schema = "".join(statements(file)["schema"] for file in ("ops", "picture", "lessons"))
+        schema = "".join(statements(file)["schema"] for file in ("ops", "history", "picture", "lessons"))
         self._connection = connect(path, synchronous="NORMAL", schema=schema)
 
     @contextmanager
@@ -223,6 +215,10 @@ class OpsStore:
             stop_id: HistoryTail(as_of_us, eta_us, probability)
             for stop_id, as_of_us, eta_us, probability in rows
         }
+
+    def give_back(self) -> int:
+        """Make the file smaller where much of it is free."""
+        return give_back(self._connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-import numpy as np
 import orjson
 
 from data_contracts.record import Record
@@ -19,7 +18,6 @@ from features.route_book import RouteBook
 from features.routes import Route, StopPlan
 from serving.engine.ops import OutboxEvent, StoredForecast
 from serving.storage.database import statements
-from serving.times import rfc3339_array
 
 #: How long before an arrival a window is judged, in minutes.
 JUDGED_AHEAD_MIN = (30, 60, 120)
@@ -127,9 +125,7 @@ class PictureWriter:
         lines: list[Row] = [*seen.happened, *(line for event in told if (line := _told(event)) is not None)]
         many(self._sql["save_timeline"], sorted(lines, key=itemgetter(4)))
         many(self._sql["withdraw_outcomes"], ((stop_id,) for stop_id in seen.withdrawn))
-        judged = (
-            (stop, ahead, us, rfc3339_ms(us)) for stop, us in seen.arrivals for ahead in JUDGED_AHEAD_MIN
-        )
+        judged = ((stop, ahead, us) for stop, us in seen.arrivals for ahead in JUDGED_AHEAD_MIN)
         many(self._sql["save_outcome"], judged)
 
     def forget(self, connection: sqlite3.Connection, route_ids: Sequence[str], before_us: int | None) -> None:
@@ -152,12 +148,6 @@ class PictureWriter:
             connection.execute(self._sql["save_route"], _route_row(route))
         connection.executemany(self._sql["save_stop"], rows)
         self._plans[route.route_id] = now
-
-
-def rfc3339_ms(at_us: int) -> str:
-    """As forecasts write their instants, so that texts compare."""
-    text: str = rfc3339_array(np.array([[at_us]], np.int64))[0][0]
-    return text
 
 
 def stop_state(route: Route, stop_id: str) -> str:

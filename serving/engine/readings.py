@@ -11,10 +11,12 @@ from typing import Any
 import orjson
 
 from serving.decisions.promises import Promise
+from serving.engine.forecasts import instant_of
+from serving.engine.history import Span, history_of, kept_at, spans
 from serving.engine.kept import KeptForecast
 from serving.engine.lessons import calibration_from
 from serving.engine.ops import Checkpoint, OutboxEvent, promise_from
-from serving.engine.served import EngineRow
+from serving.engine.packing import EngineRow
 from serving.engine.taught import UNTAUGHT, Taught
 from serving.storage.database import connect_to_read, statements
 
@@ -56,8 +58,20 @@ class OpsReader:
 
     def kept_forecast(self, prediction_id: str) -> KeptForecast | None:
         """A forecast of the engine by its id, if it is the latest of its stop or in the history."""
+        as_of_us = instant_of(prediction_id)
+        if as_of_us is None:
+            return None
+        with self._lock:
+            kept = kept_at(self._connection, prediction_id, as_of_us)
+        if kept is not None:
+            return KeptForecast.of_document(*kept[0], shift=kept[1])
         rows = self._rows("forecast_by_id", (prediction_id,))
         return KeptForecast.of_document(*rows[0]) if rows else None
+
+    def history_spans(self) -> Mapping[int, Span]:
+        """How far back the history reaches, and how large it is."""
+        with self._lock:
+            return spans(self._connection)
 
     def taught(self, model_version: str) -> Taught:
         """What outcomes have taught a model so far."""
@@ -79,7 +93,8 @@ class OpsReader:
 
     def history(self, stop_id: str, limit: int) -> list[bytes]:
         """Kept forecasts of a stop, the newest first."""
-        return self._bodies("history", (stop_id, limit))
+        with self._lock:
+            return history_of(self._connection, stop_id, limit)
 
     def alerts(self, page: Page, **wanted: str | None) -> list[Placed]:
         """Alerts, the newest first; by state, stop_id, route_id, incident_id or rule."""
@@ -139,9 +154,6 @@ class OpsReader:
         asked = {**wanted, "before_us": before_us, "after_id": after_id, "limit": page.limit}
         with self._lock:
             return self._connection.execute(self._sql[name], asked).fetchall()
-
-    def _bodies(self, name: str, arguments: tuple[Any, ...]) -> list[bytes]:
-        return [body for (body,) in self._rows(name, arguments)]
 
     def _dicts(self, name: str, arguments: tuple[Any, ...]) -> list[dict[str, Any]]:
         with self._lock:

@@ -21,7 +21,8 @@ from serving.engine.desk import Desk
 from serving.engine.disruptions import Disruptions
 from serving.engine.drift import DriftPolicy, drift
 from serving.engine.forecasts import ModelName, documents
-from serving.engine.kept import MadeWith, made_with_of
+from serving.engine.history import HistoryLimits, KeptNow
+from serving.engine.kept import made_with_of
 from serving.engine.lessons import Lessons
 from serving.engine.ops import OpsStore, StoredForecast
 from serving.engine.outbox import EventType, outbox_event
@@ -43,6 +44,7 @@ class EngineSettings:
     incidents: IncidentPolicy = field(default_factory=IncidentPolicy)
     advice: AdvicePolicy = field(default_factory=AdvicePolicy)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    history: HistoryLimits = field(default_factory=HistoryLimits)
 
 
 class Rounds:
@@ -106,6 +108,7 @@ class Rounds:
 
     def sweep(self, at_us: int, batch: Batch) -> None:
         """Forget old history, and routes that ended or fell silent long ago."""
+        batch.swept_us, batch.keep_events = at_us, self._settings.cadence.keep_events
         batch.forget_history_before_us = at_us - int(self._settings.cadence.keep_history_s * US)
         for route_id in [r.route_id for r in self._routes.values() if self._is_over(r, at_us)]:
             route = self._book.route(route_id)
@@ -205,29 +208,42 @@ class Rounds:
         texts, made_with = documents(scores, ModelName.of(model), reasons), made_with_of(scores)
         for judgement in judgements:
             row = judgement.row
-            self._store(scores, row, texts[row], made_with[row], judgement.is_told, batch)
+            self._store(scores, row, texts[row], made_with[row].pack(), judgement.is_told, batch)
             late_s = float(scores.expected_late_s[row])
             self.disruptions.judged(judgement, texts[row], late_s, scores.as_of_us, batch)
 
     def _store(
-        self, scores: Scores, row: int, text: Document, made_with: MadeWith, is_told: bool, batch: Batch
+        self, scores: Scores, row: int, text: Document, made_with: bytes, is_told: bool, batch: Batch
     ) -> None:
-        stored = StoredForecast(
-            stop_id=scores.stop_ids[row],
+        """Keep the latest forecast of a stop, and in the history what is told or has moved."""
+        stop_id, as_of_us, body = scores.stop_ids[row], scores.as_of_us, orjson.dumps(text)
+        vector, base_s = scores.vectors.matrix[row].tobytes(), float(scores.vectors.base_s[row])
+        now = HistoryTail(as_of_us, int(scores.eta_us[row]), scores.risk(row))
+        if is_told or worth_keeping(self._tails, stop_id, now, self._settings.cadence):
+            self._tails[stop_id] = now
+            batch.history.append(
+                KeptNow(
+                    stop_id=stop_id,
+                    as_of_us=as_of_us,
+                    is_told=is_told,
+                    start_us=int(scores.start_us[row]),
+                    end_us=int(scores.end_us[row]),
+                    coverage=scores.coverage,
+                    shift=scores.shift,
+                    row=(body, vector, base_s, made_with),
+                )
+            )
+        batch.latest[stop_id] = StoredForecast(
+            stop_id=stop_id,
             route_id=text["route_id"],
             rank=int(scores.rank[row]),
             prediction_id=text["prediction_id"],
-            as_of_us=scores.as_of_us,
-            eta_us=int(scores.eta_us[row]),
-            late_probability=scores.risk(row),
-            body=orjson.dumps(text),
-            vector=scores.vectors.matrix[row].tobytes(),
-            base_s=float(scores.vectors.base_s[row]),
-            model_version=text["model"]["version"],
-            made_with=made_with.pack(),
+            as_of_us=as_of_us,
+            eta_us=now.eta_us,
+            late_probability=now.late_probability,
+            body=body,
+            vector=vector,
+            base_s=base_s,
+            made_with=made_with,
+            tail=self._tails[stop_id],
         )
-        batch.latest[stored.stop_id] = stored
-        tail = HistoryTail(stored.as_of_us, stored.eta_us, stored.late_probability)
-        if worth_keeping(self._tails, stored.stop_id, tail, self._settings.cadence) or is_told:
-            self._tails[stored.stop_id] = tail
-            batch.history.append(stored)

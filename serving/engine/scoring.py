@@ -73,6 +73,7 @@ class Scores:
     """Forecasts of n stops at one instant, with what they were made from.
 
     calibration : number of the state of the live calibration, 0 where nothing was learned since training
+    shift : what that state adds to each level, as bytes
     rank : (n,) place among the remaining stops, 1 is the next
     forecast : as it left the model, in seconds after ``as_of_us``
     quantiles_us : (n, 7) int64; mean_us, start_us, end_us : (n,) int64, microseconds since the epoch
@@ -85,6 +86,7 @@ class Scores:
     as_of_us: int
     coverage: float
     calibration: int
+    shift: bytes
     vectors: Vectors
     rank: Int
     promises: list[Promise | None]
@@ -165,6 +167,7 @@ def scores_of(
         as_of_us=as_of_us,
         coverage=manner.coverage,
         calibration=manner.taught.number,
+        shift=manner.taught.shift,
         vectors=vectors,
         rank=rank,
         promises=promises,

@@ -7,11 +7,13 @@ machine that loses its power within seconds. A forecast that cannot be kept is s
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,12 @@ import structlog
 from features.vectors import FEATURE_NAMES, FEEDS
 from serving.decisions.promises import DeliveryWindow
 from serving.engine.kept import KeptForecast, MadeWith, digest_of, made_with_of
+from serving.engine.packing import EngineRow, pack, unpack
 from serving.engine.scoring import Scores
 from serving.storage.database import connect, connect_to_read, statements
 
 log = structlog.get_logger(__name__)
 
-#: A forecast of the engine as it lies in a table: id, document, vector, prior, what it was made with.
-EngineRow = tuple[str, bytes, bytes, float, bytes]
 #: Numbers of a row: vector (float32), prior and ages of feeds (float64), digest of the document.
 ROW = np.dtype(
     [
@@ -40,6 +41,9 @@ ROW = np.dtype(
     ]
 )
 REMEMBERED = 10_000
+#: What finding a forecast by its id costs beside the forecast.
+ID_BYTES = 48
+_CALL_ID = re.compile("q-([0-9a-f]{8})([0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})")
 FILE = "*.db"
 
 
@@ -118,24 +122,31 @@ class ServedLog:
         with self._lock:
             if token != self._token:
                 raise sqlite3.OperationalError("its file was turned over in between")
-            self._write("save_call", [(int(number, 16), head, numbers.tobytes())], len(head) + numbers.nbytes)
+            with self._writing(len(head) + numbers.nbytes) as connection:
+                connection.execute(self._sql["save_call"], (int(number, 16), head, numbers.tobytes()))
 
     def _keep(self, rows: Sequence[EngineRow]) -> None:
         with self._lock:
             self._turn_over()
-            self._write("save_forecast", rows, sum(len(row[1]) + len(row[2]) for row in rows))
+            packed = pack([row[1:] for row in rows])
+            with self._writing(len(packed) + ID_BYTES * len(rows)) as connection:
+                block = connection.execute(self._sql["save_block"], (packed,)).lastrowid
+                places = ((row[0], block, place) for place, row in enumerate(rows))
+                connection.executemany(self._sql["save_forecast"], places)
             self._remembered |= dict.fromkeys(row[0] for row in rows)
             if len(self._remembered) > REMEMBERED:
                 self._remembered = dict.fromkeys(list(self._remembered)[REMEMBERED // 2 :])
 
-    def _write(self, name: str, rows: Sequence[tuple[Any, ...]], size: int) -> None:
+    @contextmanager
+    def _writing(self, size: int) -> Iterator[sqlite3.Connection]:
+        """One transaction into the file of now, ``size`` bytes larger."""
         if self._connection is None:
             self._connection = connect(
                 self._folder / f"{self._token}.db", synchronous="OFF", schema=self._sql["schema"]
             )
         with self._connection:
             self._connection.execute("BEGIN")
-            self._connection.executemany(self._sql[name], rows)
+            yield self._connection
         self._bytes += size
 
     def _turn_over(self) -> None:
@@ -147,7 +158,8 @@ class ServedLog:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._token, self._calls, self._bytes, self._begun_s = secrets.token_hex(5), 0, 0, now_s
+        self._token = f"{int(now_s):08x}{secrets.token_hex(4)}"
+        self._calls, self._bytes, self._begun_s = 0, 0, now_s
         self._remembered = {}
         forget_old(self._folder, settings, now_s)
 
@@ -178,17 +190,27 @@ def find(folder: Path, prediction_id: str) -> KeptForecast | None:
     if prediction_id.startswith("q-"):
         return _of_call(folder, prediction_id)
     for path in folder.glob(FILE):
-        for row in _rows(path, "forecast", (prediction_id,)):
-            return KeptForecast.of_document(*row)
+        for packed, place in _rows(path, "forecast", (prediction_id,)):
+            return KeptForecast.of_document(*unpack(packed)[place])
     return None
 
 
+def begun_s(prediction_id: str) -> int | None:
+    """When the file was begun that a forecast scored on request lies in, by its id; None for what is no such id."""
+    found = _CALL_ID.fullmatch(prediction_id)
+    return int(found[1], 16) if found else None
+
+
+def oldest_s(folder: Path) -> int | None:
+    """When the oldest file that is kept was begun."""
+    return min((int(path.stem[:8], 16) for path in folder.glob(FILE)), default=None)
+
+
 def _of_call(folder: Path, prediction_id: str) -> KeptForecast | None:
-    try:
-        _, token, number, place = prediction_id.split("-")
-        path, call, row = folder / f"{int(token, 16):010x}.db", int(number, 16), int(place, 16)
-    except ValueError:
+    parts = _CALL_ID.fullmatch(prediction_id)
+    if parts is None:
         return None
+    path, call, row = folder / f"{parts[1]}{parts[2]}.db", int(parts[3], 16), int(parts[4], 16)
     found = list(_rows(path, "call", (call,))) if path.exists() else []
     if not found:
         return None

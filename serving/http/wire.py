@@ -112,6 +112,28 @@ class Forecast(Wire):
     model: Model
 
 
+class CodeVersions(Wire):
+    """Which code made it, and which makes it now."""
+
+    then: str
+    now: str
+
+
+class Explanation(Wire):
+    """A served forecast, made again from what was kept of it.
+
+    ``same`` is whether it comes out as it was served, to the last digit; ``features`` is the vector that it was made
+    of, null where nothing was known; ``calibration`` counts the lessons of the live calibration until then.
+    """
+
+    same: bool
+    code_version: CodeVersions
+    calibration: int
+    prior_s: float
+    features: dict[str, float | None]
+    forecast: Forecast
+
+
 class Problem(BaseModel):
     """RFC 9457."""
 

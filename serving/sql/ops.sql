@@ -41,25 +41,12 @@ CREATE TABLE IF NOT EXISTS forecast_latest (
     body BLOB NOT NULL,
     vector BLOB NOT NULL,
     base_s REAL NOT NULL,
-    model_version TEXT NOT NULL,
-    made_with BLOB NOT NULL
+    made_with BLOB NOT NULL,
+    kept_us INTEGER NOT NULL,
+    kept_eta_us INTEGER NOT NULL,
+    kept_late_probability REAL
 );
 CREATE INDEX IF NOT EXISTS forecast_latest_route ON forecast_latest (route_id);
-CREATE TABLE IF NOT EXISTS forecast_history (
-    stop_id TEXT NOT NULL,
-    as_of_us INTEGER NOT NULL,
-    prediction_id TEXT NOT NULL,
-    eta_us INTEGER NOT NULL,
-    late_probability REAL,
-    body BLOB NOT NULL,
-    vector BLOB NOT NULL,
-    base_s REAL NOT NULL,
-    model_version TEXT NOT NULL,
-    made_with BLOB NOT NULL,
-    PRIMARY KEY (stop_id, as_of_us)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS forecast_history_as_of ON forecast_history (as_of_us);
-CREATE INDEX IF NOT EXISTS forecast_history_prediction ON forecast_history (prediction_id);
 CREATE TABLE IF NOT EXISTS promises (
     stop_id TEXT PRIMARY KEY,
     route_id TEXT NOT NULL,
@@ -158,13 +145,13 @@ ON CONFLICT (stop_id) DO UPDATE SET route_id = excluded.route_id
 SELECT stop_id, route_id FROM stop_route WHERE stop_id IN (SELECT value FROM json_each(?))
 
 -- name: save_forecast
-INSERT INTO forecast_latest (stop_id, route_id, rank, prediction_id, as_of_us, body, vector, base_s,
-    model_version, made_with)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO forecast_latest (stop_id, route_id, rank, prediction_id, as_of_us, body, vector, base_s, made_with,
+    kept_us, kept_eta_us, kept_late_probability)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stop_id) DO UPDATE SET route_id = excluded.route_id, rank = excluded.rank,
     prediction_id = excluded.prediction_id, as_of_us = excluded.as_of_us, body = excluded.body,
-    vector = excluded.vector, base_s = excluded.base_s, model_version = excluded.model_version,
-    made_with = excluded.made_with
+    vector = excluded.vector, base_s = excluded.base_s, made_with = excluded.made_with, kept_us = excluded.kept_us,
+    kept_eta_us = excluded.kept_eta_us, kept_late_probability = excluded.kept_late_probability
 
 -- name: forecast
 SELECT body FROM forecast_latest WHERE stop_id = ?
@@ -174,37 +161,16 @@ SELECT f.prediction_id, f.body, f.vector, f.base_s, f.made_with
 FROM json_each(?) AS asked JOIN forecast_latest AS f ON f.stop_id = asked.value ORDER BY asked.key
 
 -- name: forecast_by_id
-SELECT body, vector, base_s, made_with FROM forecast_history WHERE prediction_id = ?1
-UNION ALL SELECT body, vector, base_s, made_with FROM forecast_latest WHERE prediction_id = ?1
-LIMIT 1
-
--- name: save_history
-INSERT INTO forecast_history (stop_id, as_of_us, prediction_id, eta_us, late_probability, body, vector, base_s,
-    model_version, made_with)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (stop_id, as_of_us) DO UPDATE SET prediction_id = excluded.prediction_id, eta_us = excluded.eta_us,
-    late_probability = excluded.late_probability, body = excluded.body, vector = excluded.vector,
-    base_s = excluded.base_s, model_version = excluded.model_version, made_with = excluded.made_with
-
--- name: history
-SELECT body FROM forecast_history WHERE stop_id = ? ORDER BY as_of_us DESC LIMIT ?
+SELECT body, vector, base_s, made_with FROM forecast_latest WHERE prediction_id = ?
 
 -- name: history_tails
-SELECT h.stop_id, h.as_of_us, h.eta_us, h.late_probability FROM forecast_latest AS f JOIN forecast_history AS h
-ON h.stop_id = f.stop_id
-    AND h.as_of_us = (SELECT max(as_of_us) FROM forecast_history WHERE stop_id = f.stop_id)
+SELECT stop_id, kept_us, kept_eta_us, kept_late_probability FROM forecast_latest
 
--- name: logged_vectors
-SELECT stop_id, json_extract(CAST(body AS TEXT), '$.route_id'), as_of_us, vector, base_s FROM forecast_history
-UNION
-SELECT stop_id, route_id, as_of_us, vector, base_s FROM forecast_latest
-ORDER BY 3, 2, 1
-
--- name: forget_history
-DELETE FROM forecast_history WHERE as_of_us < ?
+-- name: latest
+SELECT body, vector, base_s, made_with FROM forecast_latest
 
 -- name: forget_outbox
-DELETE FROM outbox WHERE at_us < ? AND position <= (SELECT max(position) FROM outbox) - 100000
+DELETE FROM outbox WHERE at_us < ? AND position <= (SELECT max(position) FROM outbox) - ?
 
 -- name: forget_alerts
 DELETE FROM alerts WHERE state = 'resolved' AND resolved_us < ?

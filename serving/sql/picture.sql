@@ -140,14 +140,9 @@ INSERT INTO timeline (route_id, stop_id, kind, occurred_us, known_us, body) VALU
 
 -- name: save_outcome
 INSERT OR IGNORE INTO window_outcome (stop_id, ahead_min, reached_us, is_covered, coverage, width_s)
-SELECT ?1, ?2, ?3, ?4 BETWEEN w.start_at AND w.end_at, w.coverage,
-    (julianday(w.end_at) - julianday(w.start_at)) * 86400.0
-FROM (
-    SELECT json_extract(CAST(body AS TEXT), '$.window.start') AS start_at,
-        json_extract(CAST(body AS TEXT), '$.window.end') AS end_at,
-        json_extract(CAST(body AS TEXT), '$.window.coverage') AS coverage
-    FROM forecast_history WHERE stop_id = ?1 AND as_of_us <= ?3 - ?2 * 60000000 ORDER BY as_of_us DESC LIMIT 1
-) AS w
+SELECT p.stop_id, ?2, ?3, ?3 BETWEEN p.start_us AND p.end_us, b.coverage, (p.end_us - p.start_us) / 1e6
+FROM forecast_place AS p JOIN forecast_block AS b USING (block)
+WHERE p.stop_id = ?1 AND p.as_of_us <= ?3 - ?2 * 60000000 ORDER BY p.as_of_us DESC LIMIT 1
 
 -- name: forget_route
 DELETE FROM seen_route WHERE route_id = ?

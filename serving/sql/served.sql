@@ -4,12 +4,14 @@ CREATE TABLE IF NOT EXISTS calls (
     head BLOB NOT NULL,
     numbers BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS blocks (
+    block INTEGER PRIMARY KEY,
+    packed BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS forecasts (
     prediction_id TEXT PRIMARY KEY,
-    body BLOB NOT NULL,
-    vector BLOB NOT NULL,
-    base_s REAL NOT NULL,
-    made_with BLOB NOT NULL
+    block INTEGER NOT NULL,
+    place INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- name: save_call
@@ -18,9 +20,11 @@ INSERT INTO calls (number, head, numbers) VALUES (?, ?, ?)
 -- name: call
 SELECT head, numbers FROM calls WHERE number = ?
 
+-- name: save_block
+INSERT INTO blocks (packed) VALUES (?)
+
 -- name: save_forecast
-INSERT INTO forecasts (prediction_id, body, vector, base_s, made_with) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (prediction_id) DO NOTHING
+INSERT INTO forecasts (prediction_id, block, place) VALUES (?, ?, ?) ON CONFLICT (prediction_id) DO NOTHING
 
 -- name: forecast
-SELECT body, vector, base_s, made_with FROM forecasts WHERE prediction_id = ?
+SELECT b.packed, f.place FROM forecasts AS f JOIN blocks AS b USING (block) WHERE f.prediction_id = ?

@@ -9,6 +9,7 @@ later than the tick, so that what a tick could know is what had been received by
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,8 +19,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from data_contracts.record import TICK, Record
-from serving.storage.database import connect, immediate, statements
+from serving.storage.database import connect, give_back, immediate, statements
 from serving.times import wall_now_us
+
+#: How long a log is left to others at least between two steps of a clean-up, and how much one step moves.
+LEAST_REST_S = 0.02
+PAGES_AT_ONCE = 256
 
 
 class Clock(StrEnum):
@@ -127,17 +132,37 @@ class EventLog:
             row = self._connection.execute(self._sql["last_before"], (seq, before_us)).fetchone()
         return Head(*row) if row else None
 
-    def truncate(self, until: Head, records_at_once: int = 2_000) -> int:
-        """Drop everything up to a record, in transactions so short that an append hardly waits; how many."""
+    def truncate(
+        self, until: Head, records_at_once: int = 500, rest: Callable[[float], None] = time.sleep
+    ) -> int:
+        """Drop everything up to a record; how many.
+
+        The transactions are short, and after each the log is left to others for as long as it took: whoever waits
+        for it looks again only now and then, and would find it taken for ever.
+        """
         with self._lock, immediate(self._connection) as tx:
             tx.execute(self._sql["save_cut"], (until.seq, until.received_us))
         dropped = 0
         while True:
+            started_s = time.monotonic()
             with self._lock, immediate(self._connection) as tx:
                 count = tx.execute(self._sql["drop_before_cut"], (records_at_once,)).rowcount
             dropped += count
             if count < records_at_once:
                 return dropped
+            rest(_rest_s(started_s))
+
+    def give_back(self, rest: Callable[[float], None] = time.sleep) -> int:
+        """Make the file smaller where much of it is free, in short steps; how many pages the disk was given back."""
+        pages = 0
+        while True:
+            started_s = time.monotonic()
+            with self._lock:
+                given = give_back(self._connection, PAGES_AT_ONCE)
+            pages += given
+            if not given:
+                return pages
+            rest(_rest_s(started_s))
 
     def feeds(self) -> list[Feed]:
         """What every kind of record has brought so far."""
@@ -179,3 +204,7 @@ class EventLog:
         if self.clock is Clock.WALL:
             return max(self._now_us(), floor_us)
         return max(event.received_us if event.received_us is not None else floor_us, floor_us)
+
+
+def _rest_s(started_s: float) -> float:
+    return max(LEAST_REST_S, time.monotonic() - started_s)

@@ -7,6 +7,7 @@ as a new one.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from data_contracts.workspace import Workspace
 from serving.engine.ops import Checkpoint, OpsStore
 from serving.storage.archive import archive
 from serving.storage.database import copy_database, is_sound
-from serving.storage.log import EventLog
+from serving.storage.log import EventLog, Head
 from serving.times import US
 from serving.upkeep.retention import Retention
 
@@ -35,21 +36,26 @@ class Compaction:
     archived: int = 0
 
 
-def compact(workspace: Workspace, event_log: EventLog, retention: Retention) -> Compaction:
+def compact(
+    workspace: Workspace, event_log: EventLog, retention: Retention, now_s: float | None = None
+) -> Compaction:
     """Snapshot, archive, truncate, in this order, so that a crash between two of them loses nothing.
 
-    Nothing is dropped that the snapshot does not hold, and nothing younger than ``retention.log_s``.
+    Nothing is dropped that a snapshot does not hold, and nothing younger than ``retention.log_s``. A new snapshot is
+    taken where the newest is too old by ``now_s``, the time of the files' clock.
     """
     cut = event_log.cut()
     before_us = event_log.last().received_us - int(retention.log_s * US)
     until = event_log.last_before(_checkpoint(workspace.ops).seq, before_us)
     if until is None or until.seq <= cut.seq:
         unfinished = event_log.truncate(cut) if cut.seq else 0
+        event_log.give_back()
         return Compaction(snapshot_seq=0, kept_after_seq=cut.seq, dropped=unfinished)
-    snapshot_seq = snapshot(workspace)
+    snapshot_seq = _good_enough(workspace, until, retention.snapshot_s, now_s) or snapshot(workspace)
     after_seq = max(cut.seq, event_log.origin.seq)
     archived = archive(workspace, after_seq, until.seq) if retention.archive else 0
     dropped = event_log.truncate(until)
+    event_log.give_back()
     for old in snapshots(workspace)[: -retention.snapshots]:
         old.unlink()
     done = Compaction(snapshot_seq=snapshot_seq, kept_after_seq=until.seq, dropped=dropped, archived=archived)
@@ -68,6 +74,15 @@ def snapshot(workspace: Workspace) -> int:
     for left in workspace.snapshots.glob(".staged.db-*"):
         left.unlink()
     return seq
+
+
+def _good_enough(workspace: Workspace, until: Head, young_s: float, now_s: float | None) -> int | None:
+    """The newest snapshot, if it is young and holds all that is to be dropped."""
+    for path in snapshots(workspace)[-1:]:
+        age_s = (time.time() if now_s is None else now_s) - path.stat().st_mtime
+        if int(path.stem) >= until.seq and age_s < young_s and is_sound(path):
+            return int(path.stem)
+    return None
 
 
 def snapshots(workspace: Workspace) -> list[Path]:

@@ -167,11 +167,26 @@ def test_a_broken_state_is_named_with_what_to_do(workspace: Workspace, log: Even
 def test_only_so_many_snapshots_are_kept(workspace: Workspace, log: EventLog) -> None:
     for hours in range(6, 14):
         run(workspace, log, later(hours), later(hours + 0.5))
-        compact(workspace, log, Retention(log_s=600.0, snapshots=3))
+        compact(workspace, log, Retention(log_s=600.0, snapshots=3, snapshot_s=0.0))
     assert len(snapshots(workspace)) == 3
     assert {path.name for path in workspace.snapshots.iterdir()} == {
         path.name for path in snapshots(workspace)
     }
+
+
+def test_a_snapshot_is_cut_behind_until_it_is_old(workspace: Workspace, log: EventLog) -> None:
+    keep = Retention(log_s=HOUR_S, snapshot_s=900.0)
+    run(workspace, log, later(8), later(8.5), later(9.8))
+    first = compact(workspace, log, Retention(log_s=2 * HOUR_S, snapshot_s=900.0))
+    again = compact(workspace, log, keep)
+    assert again.snapshot_seq == first.snapshot_seq and again.dropped == 2
+    run(workspace, log, later(9.9), later(12))
+    assert compact(workspace, log, keep).snapshot_seq > first.snapshot_seq, "it did not hold what was dropped"
+    run(workspace, log, later(12.1))
+    old_s = time.time() + 1_000.0
+    assert (
+        compact(workspace, log, Retention(log_s=60.0, snapshot_s=900.0), old_s).snapshot_seq == log.last().seq
+    )
 
 
 def test_what_was_dropped_can_be_learned_from_again(
@@ -225,6 +240,20 @@ def test_events_are_taken_while_the_log_is_truncated(workspace: Workspace, log: 
     other.close()
     assert done.dropped == before - 2 and len(taken) == 50
     assert log.last().received_us == NOON_US + int(8 * HOUR_S + 49) * US
+
+
+def test_the_log_is_left_to_others_between_two_steps(workspace: Workspace, log: EventLog) -> None:
+    other, rests = EventLog(workspace.log, Clock.LOG), list[float]()
+
+    def rest(rest_s: float) -> None:
+        rests.append(rest_s)
+        started_s = time.monotonic()
+        other.append([tick(8 * HOUR_S + len(rests))])
+        assert time.monotonic() - started_s < 1.0
+
+    dropped = log.truncate(Head(log.last().seq - 1, 0), records_at_once=10, rest=rest)
+    other.close()
+    assert len(rests) == dropped // 10 > 3 and min(rests) > 0.0
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.on_demand)])

@@ -9,25 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from typer.testing import CliRunner
 
-from data_contracts.errors import ModelError, UnknownIdError
+from data_contracts.errors import ModelError, NoLongerKeptError, UnknownIdError
 from data_contracts.workspace import Workspace
 from features.live import LiveFeatures
 from features.online import OnlineWriter
+from features.vectors import FEATURE_NAMES
 from pipelines.cli import app as command
 from serving.api.api import create_app
+from serving.decisions.cadence import Cadence
 from serving.engine.code_version import code_version
 from serving.engine.engine import Engine
 from serving.engine.explain import explain
+from serving.engine.history import PASSING, HistoryLimits
 from serving.engine.kept import digest_of
 from serving.engine.models import ModelShelf, load_forecaster
 from serving.engine.ops import OpsStore
+from serving.engine.packing import pack, unpack
+from serving.engine.readings import OpsReader
 from serving.engine.rounds import EngineSettings
 from serving.engine.served import REMEMBERED, ServedLog, ServedSettings, find, forget_old
 from serving.settings import ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent
+from serving.times import to_rfc3339
 from tests.api_client import Client, calling, crown
 from tests.builders import make_dataset
 from tests.engine_bench import MODEL, happened, ping, route_events, tick
@@ -65,7 +72,7 @@ def client(workspace: Workspace) -> Iterator[Client]:
         yield client
 
 
-def live(workspace: Workspace, *events: NewEvent) -> None:
+def live(workspace: Workspace, *events: NewEvent, settings: EngineSettings | None = None) -> None:
     """Let an engine with the real model apply some events."""
     log, writer, ops = (
         EventLog(workspace.log, Clock.LOG),
@@ -73,7 +80,7 @@ def live(workspace: Workspace, *events: NewEvent) -> None:
         OpsStore(workspace.ops),
     )
     log.append(events)
-    engine = Engine(log, ops, LiveFeatures(), ModelShelf(workspace).get, writer, EngineSettings())
+    engine = Engine(log, ops, LiveFeatures(), ModelShelf(workspace).get, writer, settings or EngineSettings())
     while engine.step():
         pass
     for each in (log, writer, ops):
@@ -156,10 +163,64 @@ def test_forecasts_moved_by_what_was_learned_are_made_again_with_it(
         made_again(workspace, forecast)
 
 
-@pytest.mark.parametrize("unknown", ["p-0", "q-0000000000-1-0", "q-../..-1-0", "", "q--", "q-zz-1-1"])
+@pytest.mark.parametrize("unknown", ["p-0", "q-6", "q-../..-1-0", "", "q--", "q-zz-1-1"])
 def test_an_unknown_id_is_said_to_be_unknown(workspace: Workspace, unknown: str) -> None:
     with pytest.raises(UnknownIdError, match="no forecast"):
         explain(workspace, unknown)
+
+
+def test_the_api_makes_a_forecast_again_and_says_what_it_was_made_of(
+    client: Client, workspace: Workspace
+) -> None:
+    for forecast in (
+        client.get("/v1/stops/R-1-S1/eta").json(),
+        client.post("/v1/eta", json={"stop_ids": ["R-1-S5"]}).json()["forecasts"][0],
+    ):
+        answer = client.get(f"/v1/predictions/{forecast['prediction_id']}")
+        found = answer.json()
+        assert answer.status_code == 200 and found["same"] and found["forecast"] == forecast
+        assert found["features"].keys() == set(FEATURE_NAMES)
+    unknown = client.get("/v1/predictions/p-zz")
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/unknown-prediction")
+
+
+def test_a_forecast_past_its_horizon_is_gone_and_the_answer_names_the_horizon(workspace: Workspace) -> None:
+    reader = OpsReader(workspace.ops)
+    (first,) = reader.history("R-1-S1", 1)
+    of_the_first = orjson.loads(first)["prediction_id"]
+    limits = EngineSettings(history=HistoryLimits(passing_s=600.0))
+    later = [event for at in range(900, 3_000, 100) for event in (ping(at), tick(at + 1))]
+    live(workspace, *later, settings=limits)
+    with calling(create_app(workspace, SETTINGS, load=load_forecaster)) as client:
+        answer = client.get(f"/v1/predictions/{of_the_first}")
+    since_us = reader.history_spans()[PASSING].since_us
+    assert answer.status_code == 410 and answer.json()["type"] == "/problems/no-longer-kept"
+    assert since_us is not None and to_rfc3339(since_us) in answer.json()["detail"]
+    assert "forecasts_s" in answer.json()["detail"]
+    with pytest.raises(NoLongerKeptError, match="no longer kept"):
+        explain(workspace, of_the_first)
+    reader.close()
+
+
+def test_what_was_scored_on_request_and_is_too_old_is_gone(client: Client, workspace: Workspace) -> None:
+    forecast = client.post("/v1/eta", json={"stop_ids": ["R-1-S5"]}).json()["forecasts"][0]
+    for path in files(workspace.served):
+        path.rename(path.with_name("ff" + path.name[2:]))
+    answer = client.get(f"/v1/predictions/{forecast['prediction_id']}")
+    assert answer.status_code == 410 and "keep_s" in answer.json()["detail"]
+
+
+def test_what_was_told_is_made_again_with_its_lessons_when_nothing_else_is_kept(workspace: Workspace) -> None:
+    limits = EngineSettings(history=HistoryLimits(passing_s=1.0), cadence=Cadence(keep_history_s=1.0))
+    taught = [happened("arrived", 2_500, 1), tick(2_501), happened("completed", 2_600, 1)]
+    live(workspace, *taught, *(tick(at) for at in range(2_700, 30_000, 300)), settings=limits)
+    reader = OpsReader(workspace.ops)
+    told = [
+        orjson.loads(row)["prediction_id"] for n in range(2, 7) for row in reader.history(f"R-1-S{n}", 50)
+    ]
+    found = [explain(workspace, each) for each in told]
+    assert sum(each.calibration == 1 for each in found) > 3 and all(each.same for each in found)
+    reader.close()
 
 
 def test_a_forecast_whose_model_is_gone_says_so(client: Client, workspace: Workspace) -> None:
@@ -178,7 +239,9 @@ def test_the_command_prints_the_forecast_and_says_whether_it_is_the_same(
     assert "the same to the last digit" in run.output and "travel_slip_s" in run.output
     connection = sqlite3.connect(workspace.ops)
     connection.execute("UPDATE forecast_latest SET base_s = base_s + 1")
-    connection.execute("UPDATE forecast_history SET base_s = base_s + 1")
+    for block, packed in connection.execute("SELECT block, packed FROM forecast_block").fetchall():
+        moved = pack([(body, vector, base_s + 1, made) for body, vector, base_s, made in unpack(packed)])
+        connection.execute("UPDATE forecast_block SET packed = ? WHERE block = ?", (moved, block))
     connection.commit()
     connection.close()
     run = CliRunner().invoke(
@@ -191,7 +254,7 @@ def test_the_command_prints_the_forecast_and_says_whether_it_is_the_same(
 
 
 def row(prediction_id: str, size: int = 10) -> tuple[str, bytes, bytes, float, bytes]:
-    return (prediction_id, b"{}" + b" " * size, b"", 0.0, b'[null,[],0,""]')
+    return (prediction_id, os.urandom(size).hex().encode(), b"", 0.0, b'[null,[],0,""]')
 
 
 def files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import pytest
 from data_contracts.errors import ModelError, WorkspaceError
 from data_contracts.workspace import Workspace
 from serving.decisions.alerts import Kind, Phase, Watch
-from serving.decisions.cadence import RouteCadence
+from serving.decisions.cadence import HistoryTail, RouteCadence
 from serving.decisions.promises import DeliveryWindow, Promise
 from serving.engine.models import ChampionWatcher, ModelShelf
 from serving.engine.ops import Checkpoint, OpsStore, OutboxEvent, StoredAlert, StoredForecast
@@ -38,8 +38,8 @@ def forecast(stop_id: str = "S-1", as_of_us: int = 10, body: bytes = b"{}") -> S
         body=body,
         vector=b"",
         base_s=1.0,
-        model_version="1",
         made_with=b"",
+        tail=HistoryTail(as_of_us, 100, 0.5),
     )
 
 
@@ -87,13 +87,11 @@ def test_a_batch_that_fails_is_as_if_it_never_was(ops: OpsStore, reader: OpsRead
     assert reader.forecast("S-1") is None
 
 
-def test_readers_see_the_latest_forecast_and_the_history_backwards(ops: OpsStore, reader: OpsReader) -> None:
+def test_readers_see_the_latest_forecast_in_the_order_asked_for(ops: OpsStore, reader: OpsReader) -> None:
     with ops.transaction() as tx:
         tx.save_forecasts([forecast(as_of_us=10, body=b"1"), forecast(as_of_us=20, body=b"2")])
-        tx.save_history([forecast(as_of_us=10, body=b"1"), forecast(as_of_us=20, body=b"2")])
         tx.save_forecasts([forecast("S-2", body=b"3")])
     assert reader.forecast("S-1") == b"2"
-    assert reader.history("S-1", 10) == [b"2", b"1"]
     assert [row[1] for row in reader.forecasts(["S-2", "nobody", "S-1"])] == [b"3", b"2"]
     assert ops.history_tails()["S-1"].as_of_us == 20
 

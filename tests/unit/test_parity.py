@@ -98,21 +98,16 @@ def test_the_log_goes_on_from_the_history_in_sequence_and_in_time(served: Worksp
 def test_a_vector_that_was_not_logged_so_is_found_and_named(served: Workspace) -> None:
     place = FEATURE_NAMES.index("route_pace")
     connection = sqlite3.connect(served.ops)
-    stop_id, as_of_us, vector = connection.execute(
-        "SELECT stop_id, as_of_us, vector FROM forecast_history ORDER BY as_of_us DESC LIMIT 1"
-    ).fetchone()
+    stop_id, vector = connection.execute("SELECT stop_id, vector FROM forecast_latest LIMIT 1").fetchone()
     wrong = np.frombuffer(vector, np.float32).copy()
     wrong[place] = np.nextafter(wrong[place], np.float32(np.inf))
-    save = "UPDATE {} SET vector = ? WHERE stop_id = ? AND as_of_us = ?"
-    tables = ("forecast_history", "forecast_latest")
+    save = "UPDATE forecast_latest SET vector = ? WHERE stop_id = ?"
     try:
-        for table in tables:
-            connection.execute(save.format(table), (wrong.tobytes(), stop_id, as_of_us))
+        connection.execute(save, (wrong.tobytes(), stop_id))
         connection.commit()
         answer = CliRunner().invoke(app, ["features", "parity", "-w", str(served.root), "--json"])
     finally:
-        for table in tables:
-            connection.execute(save.format(table), (vector, stop_id, as_of_us))
+        connection.execute(save, (vector, stop_id))
         connection.commit()
         connection.close()
     assert answer.exit_code == 1
