@@ -137,10 +137,10 @@ def test_the_newest_events_are_kept_whatever_their_age_so_that_a_slow_sender_fin
     sql = "INSERT INTO outbox (position, event_id, type, subject, at_us, body) VALUES (?, ?, 't', 'S', ?, x'7b7d')"
     ops._connection.executemany(sql, rows)
     with ops.transaction() as tx:
-        tx.forget_history(4)
+        tx.forget_history(4, 100_000)
     assert reader.outbox_span() == (3, 100_010)
     with ops.transaction() as tx:
-        tx.forget_history(1_000_000)
+        tx.forget_history(1_000_000, 100_000)
     assert reader.outbox_span() == (10, 100_010)
 
 
