@@ -54,6 +54,7 @@ def in_log_order(tables: Frames, first_seq: int = 1) -> dict[str, pl.DataFrame]:
     }
 
 
+@no_collections()
 def backfill(
     ordered: Frames, features: LiveFeatures, progress: Callable[[str], None] | None = None
 ) -> dict[str, list[Versions]]:
@@ -61,14 +62,13 @@ def backfill(
     say = progress or (lambda _: None)
     learned = Learned()
     versions: dict[str, list[Versions]] = {view.name: [] for view in VIEWS}
-    with no_collections():
-        say("routes and stops")
-        for told in messages(ordered):
-            learned.hear(features.book, told)
-        say("feeds")
-        feeds = {name: frame_columns(name, ordered[name]) for name in FEEDS if name in ordered}
-        for published in features.absorb(learned, feeds):
-            versions[published.view.name].append(published)
+    say("routes and stops")
+    for told in messages(ordered):
+        learned.hear(features.book, told)
+    say("feeds")
+    feeds = {name: frame_columns(name, ordered[name]) for name in FEEDS if name in ordered}
+    for published in features.absorb(learned, feeds):
+        versions[published.view.name].append(published)
     return versions
 
 

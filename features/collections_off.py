@@ -9,7 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Many small things are made and kept: looking for cycles among them again and again finds none."""
+    """Many small things are made and kept: looking for cycles among them again and again finds none.
+
+    As a decorator it ends when what the function made is gone; before that, the first collection would go through
+    all of it.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

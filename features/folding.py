@@ -46,40 +46,40 @@ class Folded:
     routes: dict[str, bytes] = field(default_factory=dict)
 
 
+@no_collections()
 def fold_routes(paths: Mapping[str, Path], out: Path, heard_since_us: int) -> Folded:
     """Follow the routes of one part; what that teaches is left for ``learn``."""
     features, learned = LiveFeatures(), Learned()
-    with no_collections():
-        for span in spans(_read(paths)):
-            for told in messages(span):
-                learned.hear(features.book, told)
-        progress = features.absorb(Learned(progress=learned.progress), {})
-        left = {}
-        for kind in KINDS:
-            observed = [each for each in learned.observations if type(each) is kind]
-            left[kind.__name__] = _write_learned(out / f"{kind.__name__}.arrow", kind, observed)
-        book = features.book
-        routes = {route_id: book.dump(route_id) for route_id in book.heard_since(heard_since_us)}
+    for span in spans(_read(paths)):
+        for told in messages(span):
+            learned.hear(features.book, told)
+    progress = features.absorb(Learned(progress=learned.progress), {})
+    left = {}
+    for kind in KINDS:
+        observed = [each for each in learned.observations if type(each) is kind]
+        left[kind.__name__] = _write_learned(out / f"{kind.__name__}.arrow", kind, observed)
+    book = features.book
+    routes = {route_id: book.dump(route_id) for route_id in book.heard_since(heard_since_us)}
     features.book = RouteBook()
     return Folded(features, _write(progress, out), left, routes)
 
 
+@no_collections()
 def fold_feed(table: str, path: Path, out: Path) -> Folded:
     """Fold one part of a feed."""
     features, published = LiveFeatures(), []
-    with no_collections():
-        for span in spans(_read({table: path})):
-            published += features.absorb(Learned(), {table: frame_columns(table, span[table])})
+    for span in spans(_read({table: path})):
+        published += features.absorb(Learned(), {table: frame_columns(table, span[table])})
     return Folded(features, _write(published, out))
 
 
+@no_collections()
 def learn(kind: str, path: Path, out: Path) -> Folded:
     """Move the means by what was observed in one part."""
     features = LiveFeatures()
-    with no_collections():
-        frame = pl.read_ipc(path)
-        columns = {name: frame[name] for name in frame.columns}
-        published = features.learn_columns(next(each for each in KINDS if each.__name__ == kind), columns)
+    frame = pl.read_ipc(path)
+    columns = {name: frame[name] for name in frame.columns}
+    published = features.learn_columns(next(each for each in KINDS if each.__name__ == kind), columns)
     return Folded(features, _write(published, out))
 
 

@@ -11,9 +11,20 @@ from features.observations import (
     Door,
     Drive,
     Observation,
+    door,
+    drive,
     reference_service_us,
 )
-from features.routes import AT_STOP, BEFORE_DEPARTURE, DRIVING, Route, StopEvent, StopPlan, leg, service_class
+from features.routes import (
+    AT_STOP,
+    BEFORE_DEPARTURE,
+    DRIVING,
+    Route,
+    StopEvent,
+    StopPlan,
+    leg_reference_us,
+    service_class,
+)
 
 
 def follow(route: Route, event: StopEvent, seq: int, received_us: int) -> Observation | None:
@@ -84,7 +95,7 @@ def _arrive(route: Route, stop: StopPlan, seq: int, received_us: int, happened_u
     if not was_driving or left_at_us is None or left_zone_id is None:
         return None
     actual_us = happened_us - left_at_us
-    reference_us, _ = leg(stop, progress.left_position, progress.left_sequence)
+    reference_us = leg_reference_us(stop, progress.left_position, progress.left_sequence)
     longest_us = max(LONGEST_US, LONGEST_DRIVE * reference_us)
     if not 0 < actual_us <= longest_us or _was_passed_over(route, stop):
         return None
@@ -92,24 +103,26 @@ def _arrive(route: Route, stop: StopPlan, seq: int, received_us: int, happened_u
         progress.halt_us += actual_us - reference_us
     else:
         progress.travel_slip_us += actual_us - reference_us
-    return Drive(
-        seq,
-        received_us,
-        left_at_us,
-        actual_us,
-        reference_us,
-        left_zone_id,
-        stop.zone_id,
-        route.area_id,
-        route.timezone,
-        route.courier_id,
-        route.route_id,
-        service_class(route, stop),
+    return drive(
+        (
+            seq,
+            received_us,
+            left_at_us,
+            actual_us,
+            reference_us,
+            left_zone_id,
+            stop.zone_id,
+            route.area_id,
+            route.timezone,
+            route.courier_id,
+            route.route_id,
+            service_class(route, stop),
+        )
     )
 
 
 def _was_halt(actual_us: int, reference_us: int) -> bool:
-    return actual_us > max(HALT_RATIO * reference_us, reference_us + HALT_US)
+    return actual_us > HALT_RATIO * reference_us and actual_us > reference_us + HALT_US
 
 
 def _was_passed_over(route: Route, stop: StopPlan) -> bool:
@@ -147,15 +160,17 @@ def _leave(
         progress.halt_us += actual_us - reference_us
     else:
         progress.service_slip_us += actual_us - reference_us
-    return Door(
-        seq,
-        received_us,
-        happened_us,
-        actual_us,
-        reference_us,
-        stop.site_id,
-        route.area_id,
-        route.timezone,
-        route.courier_id,
-        route.route_id,
+    return door(
+        (
+            seq,
+            received_us,
+            happened_us,
+            actual_us,
+            reference_us,
+            stop.site_id,
+            route.area_id,
+            route.timezone,
+            route.courier_id,
+            route.route_id,
+        )
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -14,17 +14,23 @@ from numpy.typing import NDArray
 from features.keys import Keys
 from features.local_time import DAY_US, HOUR_US, QUARTER_US, offset_us
 from features.observations import (
+    Door,
+    Drive,
     Observation,
     area_hour_key,
     link_key,
+    log_ratio,
     pair_hour_key,
     pair_key,
+    ratio,
     site_hour_key,
 )
 
 Int = NDArray[np.int64]
 #: Fields of one kind of observation: lists, or columns of a frame.
 Columns = Mapping[str, Any]
+#: The value of an observation, of the time that it took and its reference; other kinds have it as a field.
+VALUED: dict[type, Callable[[int, int], int]] = {Drive: log_ratio, Door: ratio}
 HOURS = 24
 SATURDAY = 5
 
@@ -51,7 +57,9 @@ def columns_of(observed: Sequence[Observation], kind: type[Any]) -> dict[str, An
     columns: dict[str, Any] = {
         name: list(map(itemgetter(place), observed)) for place, name in enumerate(kind._fields)
     }
-    return columns | {"value": [each.value for each in observed]}
+    if kind in VALUED:
+        columns["value"] = list(map(VALUED[kind], columns["actual_us"], columns["reference_us"]))
+    return columns
 
 
 def of_drives(columns: Columns) -> Lessons:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from data_contracts.record import Record
+from features.keys import Keys
 from features.routes import StopEvent, StopPlan
 
 #: Tables that shape routes; the observed ones are feeds.
@@ -39,6 +40,8 @@ _PLAN = {name: name for name in StopPlan.__slots__ if not name.endswith("_us")} 
 }
 #: What the types' own constructors do, at a third of their time: histories have many rows.
 _MESSAGE, _STOP_EVENT = partial(tuple.__new__, Message), partial(tuple.__new__, StopEvent)
+#: Columns of few names for many rows.
+SHARED = frozenset(("route_id", "kind", "zone_id", "product_type", "service_level"))
 _EVENT = ("route_id", "stop_id", "kind", "occurred_at", "sequence")
 
 
@@ -88,5 +91,13 @@ def _bodies(name: str, frame: pl.DataFrame) -> Iterator[Any]:
 def _lists(frame: pl.DataFrame, columns: Sequence[str]) -> list[Any]:
     """Columns as lists; one that the frame lacks is None throughout."""
     return [
-        frame[column].to_list() if column in frame.columns else repeat(None, len(frame)) for column in columns
+        _list(frame[column]) if column in frame.columns else repeat(None, len(frame)) for column in columns
     ]
+
+
+def _list(column: pl.Series) -> list[Any]:
+    """Its values; names that many rows share are made once, and hashed once."""
+    if column.name not in SHARED:
+        return column.to_list()
+    keys = Keys.of(column)
+    return list(map([*keys.names, None].__getitem__, keys.codes.tolist()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from features.observations import distance_m, reference_travel_us
+from features.observations import distance_m, planned_travel_us, reference_travel_us
 
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
 
@@ -123,6 +123,13 @@ def leg(stop: StopPlan, start: tuple[float, float] | None, start_sequence: int) 
     if leg_m is None and start is not None and stop.position is not None:
         leg_m = distance_m(start, stop.position)
     return reference_travel_us(stop.planned_travel_s if follows_plan else None, leg_m), leg_m
+
+
+def leg_reference_us(stop: StopPlan, start: tuple[float, float] | None, start_sequence: int) -> int:
+    """What the drive to a stop is measured against, as ``leg`` says; metres are worked out where they count alone."""
+    if stop.sequence == start_sequence + 1 and (planned_us := planned_travel_us(stop.planned_travel_s)):
+        return planned_us
+    return leg(stop, start, start_sequence)[0]
 
 
 def service_class(route: Route, stop: StopPlan) -> str:
