@@ -180,22 +180,22 @@ def _measure_event_to_stream(_: Path) -> dict[str, Any]:
             second = max(feed.sent_at_s)
             if second != last:
                 waits.append(_seen_after_s(client, fleet, feed, second))
-                sizes.append((_memory_mb(), _disk_mb(workspace)))
+                sizes.append((memory_mb(), disk_mb(workspace)))
                 last = second
             time.sleep(0.05)
         costs = _costs(workspace)
     waits.sort()
     middle, end = (_largest(sizes, share) for share in ((0.4, 0.7), (0.7, 1.0)))
-    (memory_mb, disk_mb), (memory_end_mb, disk_end_mb) = middle, end
+    (memory, disk), (memory_end, disk_end) = middle, end
     return {
         "samples": len(waits),
         "event_p50_s": statistics.median(waits),
         "event_p95_s": waits[int(0.95 * len(waits))],
         "slowest_answer_s": feed.slowest_s,
-        "memory_mb": memory_end_mb,
-        "memory_growth": memory_end_mb / memory_mb,
-        "disk_mb": disk_end_mb,
-        "disk_growth": disk_end_mb / disk_mb,
+        "memory_mb": memory_end,
+        "memory_growth": memory_end / memory,
+        "disk_mb": disk_end,
+        "disk_growth": disk_end / disk,
         "minutes": MINUTES,
         **costs,
     }
@@ -241,7 +241,8 @@ def _until_it_keeps_up(client: httpx.Client) -> None:
     raise TimeoutError("the engine did not keep up with the events")
 
 
-def _memory_mb() -> float:
+def memory_mb() -> float:
+    """Of every process that this one started."""
     total = 0
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
@@ -249,7 +250,8 @@ def _memory_mb() -> float:
     return total / 2**20
 
 
-def _disk_mb(workspace: Workspace) -> float:
+def disk_mb(workspace: Workspace) -> float:
+    """Of every file of a workspace."""
     total = 0
     for path in workspace.root.rglob("*"):
         with suppress(OSError):

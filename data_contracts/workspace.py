@@ -98,6 +98,11 @@ class Workspace:
         return self.root / "run"
 
     @property
+    def heartbeat(self) -> Path:
+        """The engine's sign of life."""
+        return self.run / "engine.beat"
+
+    @property
     def metrics(self) -> Path:
         """What the processes of a running service count."""
         return self.run / "metrics"

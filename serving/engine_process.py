@@ -20,12 +20,13 @@ from features.live import LiveFeatures
 from features.online_place import writer_at
 from serving.engine.engine import Engine
 from serving.engine.engine_meter import EngineMeter
+from serving.engine.heartbeat import Heartbeat
 from serving.engine.models import ChampionWatcher, ModelShelf
 from serving.engine.ops import OpsStore
 from serving.engine.seed import open_log, seed
 from serving.logs import configure_logging
 from serving.meters import count_into_folder, meters
-from serving.processes import told_to_stop
+from serving.processes import alone, told_to_stop
 from serving.settings import ServiceSettings, load_settings
 from serving.storage.database import is_full
 from serving.storage.log import Clock, EventLog, NewEvent
@@ -89,6 +90,8 @@ def run(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) 
 
 def _apply(workspace: Workspace, settings: ServiceSettings, stop: threading.Event) -> None:
     """Take the state up from the checkpoint, and go on from there."""
+    heartbeat = Heartbeat(workspace.heartbeat)
+    heartbeat.stop()
     event_log = open_log(workspace, settings.clock)
     shelf = ModelShelf(workspace)
     recover(workspace, event_log)
@@ -104,11 +107,13 @@ def _apply(workspace: Workspace, settings: ServiceSettings, stop: threading.Even
         gc.freeze()
         while not stop.is_set():
             now_s = time.monotonic()
+            heartbeat.beat(now_s)
             hand_over.beat(now_s, engine.checkpoint.model_version)
             if ticker is not None:
                 ticker.beat(now_s)
             if not engine.step(RECORDS_A_STEP):
                 stop.wait(IDLE_S)
+        heartbeat.stop()
         log.info("engine_stopped", seq=engine.checkpoint.seq)
 
 
@@ -120,7 +125,8 @@ def main(arguments: list[str]) -> int:
         return 2
     workspace, stop = Workspace(Path(arguments[0])), told_to_stop()
     try:
-        run(workspace, load_settings(workspace), stop)
+        with alone(workspace.run / "engine.lock", stop):
+            run(workspace, load_settings(workspace), stop)
     except PunctualError as error:
         log.error("engine_refused", error=str(error))
         return error.exit_code

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -22,7 +19,7 @@ from serving.engine.picture_reader import PictureReader
 from serving.engine.readings import OpsReader
 from serving.logs import configure_logging
 from serving.meters import count_into_folder
-from serving.processes import told_to_stop
+from serving.processes import alone, told_to_stop
 from serving.settings import load_settings
 from serving.times import wall_now_us
 from serving.webhooks.channels import ChannelPost
@@ -76,19 +73,6 @@ async def learn(workspace: Workspace) -> None:
     finally:
         seen.close()
         store.close()
-
-
-@contextmanager
-def alone(path: Path, stop: threading.Event) -> Iterator[None]:
-    """Hold a workspace's place of the sender; one that comes while another ends waits for it."""
-    with path.open("ab") as file:
-        while not stop.is_set():
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.1)
-        yield
 
 
 async def _until_told(workspace: Workspace, policy: SendingPolicy, told: threading.Event) -> None:

@@ -7,9 +7,11 @@ off, since it slows every request; ``/metrics`` is then the app's own.
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from pathlib import Path
 
 import bentoml
+from starlette.exceptions import HTTPException
 
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.api.api import create_app
@@ -38,7 +40,10 @@ class PunctualService:
 
     def __is_ready__(self) -> bool:
         runtime = _runtime()
-        return runtime is not None and runtime.is_ready
+        why = "this worker is still starting" if runtime is None else runtime.unready()
+        if why is not None:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, why)
+        return True
 
     def __is_alive__(self) -> bool:
         return _runtime() is not None

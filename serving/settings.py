@@ -79,6 +79,7 @@ class ServiceSettings:
     """How a workspace is served.
 
     online_store : URL of a Redis server that takes the place of the workspace's own online store
+    engine_silent_s : an engine that gave no sign of life for so long makes the service unready
     """
 
     clock: Clock = Clock.WALL
@@ -93,6 +94,7 @@ class ServiceSettings:
     dashboard: DashboardSettings = field(default_factory=DashboardSettings)
     online_store: str | None = None
     model_poll_s: float = 1.0
+    engine_silent_s: float = 30.0
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -164,6 +166,7 @@ def _service_settings(table: dict[str, Any]) -> ServiceSettings:
         dashboard=_changed(DashboardSettings(), table.pop("dashboard", {}), "dashboard"),
         online_store=table.pop("online_store", None),
         model_poll_s=float(table.pop("model_poll_s", ServiceSettings().model_poll_s)),
+        engine_silent_s=float(table.pop("engine_silent_s", ServiceSettings().engine_silent_s)),
         workers=int(table.pop("workers", ServiceSettings().workers)),
     )
     if table:

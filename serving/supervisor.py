@@ -23,9 +23,11 @@ import structlog
 from data_contracts.errors import WorkspaceError
 from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
+from serving.engine.heartbeat import forget
 from serving.http.access import is_loopback
 from serving.http.key_file import read_keys
 from serving.meters import METRICS_VARIABLE
+from serving.processes import claimed
 from serving.settings import Tls, load_settings
 from serving.upkeep.retention import Retention
 
@@ -94,6 +96,7 @@ class Service:
 
     def start(self) -> None:
         shutil.rmtree(self.workspace.metrics, ignore_errors=True)
+        forget(self.workspace.heartbeat)
         for name in CRASH_ONLY:
             self._start(name)
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
@@ -171,6 +174,8 @@ class Service:
             )
         ended.count, ended.retry_at_s = ended.count + 1, now_s + self.patience.restart_s
         ended.since_s = now_s
+        if name == "engine":
+            forget(self.workspace.heartbeat)
         log.warning(f"{name}_restarted", code=code, restarts=ended.count)
         self._start(name)
 
@@ -273,12 +278,13 @@ def _started(
     tls, every_s = checked_tls(workspace), load_settings(workspace).retention.every_s
     if not tls.is_on and not is_loopback(host):
         log.warning("served_without_tls", host=host)
-    service = Service(workspace, host, port, output, patience, tls=tls, compact_every_s=every_s)
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
+    with claimed(workspace.run / "service.lock"):
+        service = Service(workspace, host, port, output, patience, tls=tls, compact_every_s=every_s)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.stop()
 
 
 @contextmanager

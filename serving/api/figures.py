@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving.api.runtime import Runtime
+from serving.engine.heartbeat import silent_s
 from serving.engine.history import TOLD
 from serving.http.endpoint import Endpoint
 from serving.http.keys import Scope
@@ -70,7 +71,10 @@ class State:
         yield _gauge("engine_behind_records", "Records not yet applied.", max(0, head.seq - checkpoint.seq))
         text = "Log time between the last record and the last one applied."
         yield _gauge("engine_behind_seconds", text, max(0, behind_us) / US)
-        yield _gauge("model_ready", "Whether a model serves.", int(self._runtime.is_ready))
+        text = "Since the engine last gave a sign of life; -1 while none applies the log."
+        silence_s = silent_s(self._runtime.workspace.heartbeat)
+        yield _gauge("engine_silent_seconds", text, -1.0 if silence_s is None else silence_s)
+        yield _gauge("model_ready", "Whether a model serves.", int(self._runtime.has_model))
 
     def _feeds(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

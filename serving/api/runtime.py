@@ -15,6 +15,7 @@ from data_contracts.workspace import Workspace
 from features.online_place import Reader, reader_at
 from serving.api.eta import LiveEta
 from serving.customers.store import CustomerStore
+from serving.engine.heartbeat import silent_s
 from serving.engine.models import ChampionWatcher, Load, ModelShelf
 from serving.engine.ops import OpsStore
 from serving.engine.picture_reader import PictureReader
@@ -54,9 +55,20 @@ class Runtime:
     served: ServedLog
 
     @property
-    def is_ready(self) -> bool:
-        """Whether forecasts can be given: by this worker, and by the engine."""
+    def has_model(self) -> bool:
+        """Whether a model serves: in this worker, and in the engine."""
         return self.champion.model is not None and self.ops.checkpoint().model_version is not None
+
+    def unready(self) -> str | None:
+        """Why forecasts that know the present cannot be given; None where they can."""
+        silence_s = silent_s(self.workspace.heartbeat)
+        if self.champion.model is None:
+            return "no model is loaded: models/champion.json names none that serves"
+        if silence_s is None:
+            return "the engine does not apply the log yet: it is starting, or ended"
+        if silence_s > self.settings.engine_silent_s:
+            return f"the engine has given no sign of life for {silence_s:.0f} s"
+        return None if self.has_model else "the engine has not taken up a model yet"
 
     def now_us(self) -> int:
         """The present: the wall's, or under the log's clock the last instant that the engine has applied."""

@@ -74,6 +74,53 @@ def test_a_killed_engine_goes_on_where_it_stood(workspace: Workspace, tmp_path: 
     assert service.engine.poll() is not None and service.server.poll() is not None
 
 
+def test_readiness_says_what_is_missing(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.settings.write_text(
+        '[serving]\nclock = "log"\nworkers = 1\nmodel_poll_s = 0.2\nengine_silent_s = 2\n'
+    )
+    away = workspace.champion.rename(workspace.champion.with_suffix(".away"))
+    with (tmp_path / "service.log").open("ab") as output:
+        service = Service(workspace, "127.0.0.1", free_port(), output, PATIENCE)
+        service.start()
+        try:
+            until(lambda: "no model is loaded" in unready(service), within_s=60.0)
+            away.rename(workspace.champion)
+            service.wait_until_ready()
+            os.kill(service.engine.pid, signal.SIGSTOP)
+            until(lambda: "no sign of life for" in unready(service))
+            os.kill(service.engine.pid, signal.SIGCONT)
+            until(lambda: not unready(service))
+            service.engine.kill()
+            service.engine.wait()
+            service.look_after()
+            assert "starting, or ended" in unready(service)
+            until(lambda: not unready(service))
+        finally:
+            service.stop()
+    assert not workspace.heartbeat.exists()
+
+
+def unready(service: Service) -> str:
+    """Why a service is not ready; empty where it is."""
+    try:
+        answer = httpx.get(f"{service.base_url}/readyz", timeout=2.0)
+    except httpx.TransportError:
+        return "it does not listen"
+    assert answer.status_code in (200, 503)
+    return "" if answer.status_code == 200 else answer.text
+
+
+def test_a_workspace_is_served_once(workspace: Workspace, tmp_path: Path) -> None:
+    again = [sys.executable, "-m", "pipelines.cli", "serve", "-w", str(workspace.root)]
+    with speaking_to(workspace, tmp_path / "service.log") as client:
+        refused = subprocess.run([*again, "--port", str(free_port())], capture_output=True, text=True)
+        assert client.get("/readyz").status_code == 200
+    assert refused.returncode == 2
+    assert f"is served already, by process {os.getpid()}" in " ".join(refused.stderr.split())
+    with speaking_to(workspace, tmp_path / "service.log") as client:
+        assert client.get("/readyz").status_code == 200
+
+
 def test_under_the_wall_clock_the_engine_ticks_by_itself(workspace: Workspace, tmp_path: Path) -> None:
     workspace.settings.write_text('[serving]\nclock = "wall"\nworkers = 1\n')
     now_us = wall_now_us()

@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
 
 import httpx
-import psutil
 import pytest
 from test_kills import PATIENCE, Killer, has_caught_up, looked_after
 
-from benchmarks.engine import Feed
+from benchmarks.engine import Feed, disk_mb, memory_mb
 from benchmarks.fleet import Fleet, build
 from pipelines.demo import free_port
 from serving.supervisor import Service
@@ -25,16 +26,36 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.on_demand]
 
 MINUTES = float(os.environ.get("PUNCTUAL_SOAK_MINUTES", "60"))
 KILL_EVERY_S = 40.0
+#: A sixth of the run is kept, so that everything that is kept has been full since before its middle third.
+KEPT_S = MINUTES * 10.0
+SETTINGS = f"""
+[serving]
+workers = 2
+[serving.cadence]
+sweep_s = 10
+keep_history_s = {KEPT_S}
+keep_events = 1000
+[serving.served]
+keep_s = {KEPT_S}
+file_s = {KEPT_S / 5}
+[serving.retention]
+log_s = {KEPT_S}
+every_s = {max(20.0, KEPT_S / 5)}
+snapshot_s = {KEPT_S / 2}
+archive = false
+forecasts_s = {KEPT_S}
+told_s = {KEPT_S}
+"""
 
 
 def test_an_hour_of_work_with_kills_stays_whole_and_flat(tmp_path: Path) -> None:
     fleet = Fleet(vehicles=100, at_us=wall_now_us() - 60 * US)
     workspace = build(tmp_path / "w", fleet)
-    workspace.settings.write_text("[serving]\nworkers = 2\n")
+    workspace.settings.write_text(SETTINGS)
     output = (tmp_path / "service.log").open("ab")
     service = Service(workspace, "127.0.0.1", free_port(), output, PATIENCE)
     service.start()
-    statuses, memory_mb = Counter[int](), list[float]()
+    statuses, samples, told_s = Counter[int](), list[Sample](), 0.0
     killer, stop = Killer(service, 7), threading.Event()
     try:
         service.wait_until_ready()
@@ -48,7 +69,10 @@ def test_an_hour_of_work_with_kills_stays_whole_and_flat(tmp_path: Path) -> None
             until_s = time.monotonic() + MINUTES * 60.0
             while time.monotonic() < until_s:
                 statuses[ask(client, fleet)] += 1
-                memory_mb.append(memory_of(service))
+                samples.append(Sample(memory_mb(), disk_mb(workspace), lag_s(client)))
+                if time.monotonic() - told_s >= 60.0:
+                    told_s = time.monotonic()
+                    print(samples[-1], dict(statuses), killer.killed, flush=True)
                 time.sleep(0.2)
             stop.set()
             striker.join()
@@ -61,9 +85,38 @@ def test_an_hour_of_work_with_kills_stays_whole_and_flat(tmp_path: Path) -> None
         output.close()
     assert sum(killer.killed.values()) >= MINUTES * 60.0 / KILL_EVERY_S - 2
     assert set(statuses) <= {200, 503, 0} and statuses[200] > 0.9 * sum(statuses.values())
-    third = len(memory_mb) // 3
-    assert sum(memory_mb[-third:]) < 1.2 * sum(memory_mb[third : 2 * third])
+    middle, end = (thirds(samples, each) for each in (1, 2))
+    lags_s = sorted(sample.lag_s for sample in samples if sample.lag_s is not None)
     print(f"{sent} seconds of pings, {killer.killed} killed, answers {dict(statuses)}")
+    print(f"means of the middle and last third: {middle}, {end}")
+    print(f"lag p50 {lags_s[len(lags_s) // 2]:.2f} s, p95 {lags_s[int(0.95 * len(lags_s))]:.2f} s")
+    assert end.memory_mb < 1.1 * middle.memory_mb
+    assert end.disk_mb < 1.1 * middle.disk_mb
+    assert lags_s[len(lags_s) // 2] < 3.0
+
+
+class Sample(NamedTuple):
+    """Of all processes together, of all files together, and how old the engine's last round is."""
+
+    memory_mb: float
+    disk_mb: float
+    lag_s: float | None
+
+
+def thirds(samples: list[Sample], which: int) -> Sample:
+    """The means of a third of the run."""
+    third = len(samples) // 3
+    part = samples[which * third : (which + 1) * third]
+    lags_s = [sample.lag_s for sample in part if sample.lag_s is not None]
+    return Sample(mean(s.memory_mb for s in part), mean(s.disk_mb for s in part), mean(lags_s))
+
+
+def lag_s(client: httpx.Client) -> float | None:
+    try:
+        scored_at = client.get("/v1/summary").json()["checkpoint"]["scored_at"]
+    except (httpx.HTTPError, KeyError):
+        return None
+    return (wall_now_us() - from_rfc3339(scored_at)) / US
 
 
 def ask(client: httpx.Client, fleet: Fleet) -> int:
@@ -79,14 +132,3 @@ def ask(client: httpx.Client, fleet: Fleet) -> int:
 def strike_now_and_then(killer: Killer, stop: threading.Event) -> None:
     while not stop.wait(KILL_EVERY_S):
         killer.strike()
-
-
-def memory_of(service: Service) -> float:
-    """Megabytes of all processes of the service."""
-    total = 0
-    for process in psutil.Process().children(recursive=True):
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total / 2**20
