@@ -190,7 +190,10 @@ def of_demo(folder: Path, plan: Plan, say: Say) -> tuple[DeliveryForecaster, Ale
     run = judge(model, tested, policy, plan.every_s, say)
     oracle = oracle_paths(folder, tested, plan.rollouts, say)
     figures = of_days(run, tested, oracle, {"validation": policy, "threshold_alone": alone}, say)
-    return model, policy, figures | told | {"home_hours": home_hours(ordered, test_first)}
+    at_once = judge(model, tested, alone, plan.every_s, say)
+    without_waiting = {"told": told_figures(at_once, alone.open_at), "twins": twins(at_once, tested, say)}
+    more = {"without_waiting": without_waiting, "home_hours": home_hours(ordered, test_first)}
+    return model, policy, figures | told | more
 
 
 def of_city(

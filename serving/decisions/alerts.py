@@ -89,6 +89,8 @@ class AlertPolicy:
     least_lead_s : a risk is worth an alert only while this much is left before the promise's end
     most_lead_s : a risk waits until no more than this is left, since more is known then; None: it never waits.
         A promise that is impossible does not wait
+    update_step : how far the strength of a rule that is about no stop moves before its alert is updated
+    update_step_s : how far the expected lateness of a stop moves before anybody is told again
     impossible_quantile : a promise is impossible once the courier is later with this probability
     priority_* : factors on lateness; 1 where nothing is said
     value_of_one : worth of an order that counts as much again as its lateness, EUR
@@ -101,6 +103,7 @@ class AlertPolicy:
     clear_s: float = 120.0
     cool_down_s: float = 1800.0
     update_step: float = 0.15
+    update_step_s: float = 600.0
     update_rest_s: float = 300.0
     least_lead_s: float = 900.0
     most_lead_s: float | None = None
@@ -143,6 +146,7 @@ class Signal:
     """What a rule says of a subject at an instant.
 
     strength : 0 to 1; it fires from ``bars.open_at`` on
+    late_s : how late a stop is expected to be
     told : why the rule says so, a stable word
     actionable : whether there is still time to act on it; an alert that is open stays so
     early : whether it can wait, since more will be known
@@ -155,6 +159,7 @@ class Signal:
     as_of_us: int
     strength: float
     bars: Bars
+    late_s: float = 0.0
     told: str = ""
     route_id: str | None = None
     actionable: bool = True
@@ -180,6 +185,7 @@ class Watch:
     above_since_us: int | None = None
     below_since_us: int | None = None
     told_strength: float = 0.0
+    told_late_s: float = 0.0
     told_us: int = 0
     resolved_us: int | None = None
 
@@ -200,12 +206,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do to which alert, why, and what to remember."""
+    """What to do to which alert, why, and what to remember; ``is_news`` is whether anybody hears of it."""
 
     action: Action
     reason: Reason
     watch: Watch
     alert_id: str | None = None
+    is_news: bool = True
 
 
 Stage = Callable[[Watch, Signal, AlertPolicy], Decision | None]
@@ -233,23 +240,25 @@ def recede(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None
 
 
 def follow(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
-    """An open alert is told again when a stronger rule fires, or its strength has moved, and not too often."""
+    """An open alert is updated when a stronger rule fires, or what it says has moved, and not too often.
+
+    A stop's is told again when its minutes have moved: that it is surer now, or impossible, is no news to a customer.
+    """
     if watch.phase is not Phase.OPEN:
         return None
     watch = watch if watch.below_since_us is None else replace(watch, below_since_us=None)
     rested = signal.as_of_us - watch.told_us >= policy.update_rest_s * US
     escalated = _rank(signal.rule) > _rank(watch.rule)
-    moved = rested and abs(signal.strength - watch.told_strength) >= policy.update_step
+    moved = rested and _has_moved(watch, signal, policy)
     if not escalated and not moved:
         return Decision(action=Action.NONE, reason=Reason.WITHIN_HYSTERESIS, watch=watch)
-    told = replace(
-        watch,
-        rule=signal.rule if escalated else watch.rule,
-        told_strength=signal.strength,
-        told_us=signal.as_of_us,
-    )
+    updated = replace(watch, rule=signal.rule if escalated else watch.rule)
+    if moved:
+        updated = _told(updated, signal)
     reason = Reason.ESCALATED if escalated else Reason.RISK_MOVED
-    return Decision(action=Action.UPDATE, reason=reason, watch=told, alert_id=told.alert_id)
+    return Decision(
+        action=Action.UPDATE, reason=reason, watch=updated, alert_id=updated.alert_id, is_news=moved
+    )
 
 
 def stay_quiet(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
@@ -282,12 +291,10 @@ def dedupe(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None
 def open_alert(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
     """Whatever passed every other stage becomes an alert."""
     opened = replace(
-        watch,
+        _told(watch, signal),
         rule=signal.rule,
         phase=Phase.OPEN,
         alert_id=f"{signal.rule.value}:{signal.subject_id}:{signal.as_of_us}",
-        told_strength=signal.strength,
-        told_us=signal.as_of_us,
         below_since_us=None,
     )
     return Decision(action=Action.OPEN, reason=Reason.RISK_HELD, watch=opened, alert_id=opened.alert_id)
@@ -302,6 +309,17 @@ def decide(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision:
         if (decision := stage(watch, signal, policy)) is not None:
             return decision
     raise AssertionError("the last stage always decides")
+
+
+def _has_moved(watch: Watch, signal: Signal, policy: AlertPolicy) -> bool:
+    if signal.kind is Kind.STOP:
+        return abs(signal.late_s - watch.told_late_s) >= policy.update_step_s
+    return abs(signal.strength - watch.told_strength) >= policy.update_step
+
+
+def _told(watch: Watch, signal: Signal) -> Watch:
+    """With what is told now."""
+    return replace(watch, told_strength=signal.strength, told_late_s=signal.late_s, told_us=signal.as_of_us)
 
 
 def _rank(rule: Rule) -> int:

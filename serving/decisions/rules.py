@@ -80,11 +80,13 @@ class StopNow:
     """What is known of a promised stop that is not reached yet; times in microseconds.
 
     late_probability : None where nothing was promised
+    expected_late_s : past the promise's end
     """
 
     as_of_us: int
     promise_end_us: int | None
     late_probability: float | None
+    expected_late_s: float = 0.0
 
 
 def late_risk(stop: StopNow) -> Finding:
@@ -127,6 +129,7 @@ def stop_signal(
         as_of_us=stop.as_of_us,
         strength=finding.strength,
         bars=policy.bars(service_level),
+        late_s=stop.expected_late_s,
         told=finding.told.value,
         route_id=route_id,
         actionable=rule is Rule.WINDOW_BROKEN or lead_s >= policy.least_lead_s,

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from features.route_book import RouteBook
 from features.routes import StopPlan
 from serving.decisions.alerts import STOP_SLOT, Action, AlertPolicy, Decision, Reason, Signal, Watch, decide
@@ -94,7 +96,12 @@ class Desk:
         plan = book.stop(stop_id)
         promise, level = scores.promises[row], plan.service_level if plan else None
         end_us = promise.first.end_us if promise else None
-        now = StopNow(as_of_us=scores.as_of_us, promise_end_us=end_us, late_probability=scores.risk(row))
+        now = StopNow(
+            as_of_us=scores.as_of_us,
+            promise_end_us=end_us,
+            late_probability=scores.risk(row),
+            expected_late_s=float(np.nan_to_num(scores.expected_late_s[row])),
+        )
         route_id = scores.vectors.route_ids[row] or ""
         signal = stop_signal(stop_id, route_id, now, level, self.alert_policy)
         decision, revision = self.follow(signal, batch), self._revise(scores, row, batch)

@@ -85,7 +85,7 @@ class Telling:
         else:
             self.open[alert_id] = alert
         batch.alerts[alert_id] = _stored(alert, at_us)
-        if alert["subject"]["kind"] == Kind.STOP and not alert["inhibited"]:
+        if alert["subject"]["kind"] == Kind.STOP and decision.is_news and not alert["inhibited"]:
             event_type, subject = EVENT_OF[decision.action], alert["stop_id"]
             batch.outbox.append(outbox_event(event_type, subject, at_us, alert, about=alert_id))
         log.info(f"alert_{decision.action.value}", alert_id=alert_id, reason=decision.reason.value)

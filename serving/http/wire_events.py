@@ -79,7 +79,7 @@ MEANINGS: dict[EventType, str] = {
         "at most three times a stop, and not within a quarter of an hour."
     ),
     EventType.DELAY_PREDICTED: "A stop is likely to be late: its alert was opened.",
-    EventType.DELAY_UPDATED: "An open alert has moved.",
+    EventType.DELAY_UPDATED: "The expected lateness of a stop has moved by ten minutes.",
     EventType.DELAY_RESOLVED: "An alert is over: the risk receded, or the stop was reached or given up.",
     EventType.DISRUPTION_OPENED: "Several alerts have one cause: an incident was opened.",
     EventType.DISRUPTION_UPDATED: "An incident that was told has changed.",

@@ -108,6 +108,7 @@ class Rehearsal:
             as_of_us=risks.as_of_us,
             promise_end_us=int(risks.promise_end_us[row]),
             late_probability=float(risks.late_probability[row]),
+            expected_late_s=float(risks.expected_late_s[row]),
         )
         level = plan.service_level if plan else None
         signal = stop_signal(stop_id, risks.route_ids[row], now, level, self.settings.alerts)

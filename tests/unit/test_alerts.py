@@ -91,9 +91,33 @@ def test_alert_resolves_when_courier_catches_up() -> None:
     assert decisions[-1].watch.phase is Phase.QUIET
 
 
-def test_a_moved_risk_is_told_again_but_not_at_once() -> None:
-    assert actions(follow_risk(0.6, 0.6, 0.9)) == ["open"]
-    assert actions(follow_risk(0.6, 0.6, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)) == ["open", "update"]
+def follow_minutes(*late_min: float) -> list[Decision]:
+    """One decision a minute of a stop that is likely to be late by so many minutes."""
+    watch, decisions = NOTHING, []
+    for minute, late in enumerate(late_min):
+        risk = risk_of(0.9, minute * MINUTE_US, policy=AT_ONCE, late_s=late * 60.0)
+        decisions.append(decide(watch, risk, AT_ONCE))
+        watch = decisions[-1].watch
+    return decisions
+
+
+def test_a_stop_is_told_again_when_its_minutes_have_moved_but_not_at_once() -> None:
+    assert actions(follow_minutes(10, 20, 20)) == ["open"]
+    assert actions(follow_minutes(10, 20, 20, 20, 20, 20, 20, 20)) == ["open", "update"]
+    assert actions(follow_minutes(10, 19, 19, 19, 19, 19, 19)) == ["open"]
+    assert actions(follow_minutes(*[10] * 6, *[20] * 6, *[9] * 6)) == ["open", "update", "update"]
+
+
+def test_a_surer_risk_of_the_same_minutes_is_no_news() -> None:
+    assert actions(follow_risk(0.6, 0.6, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9)) == ["open"]
+
+
+def test_what_is_about_no_stop_is_updated_by_its_strength() -> None:
+    def storm(strength: float, minute: int) -> Signal:
+        return replace(risk_of(strength, minute * MINUTE_US, policy=AT_ONCE), kind=Kind.AREA)
+
+    opened = decide(Watch.blank(storm(0.6, 0)), storm(0.6, 0), AT_ONCE)
+    assert decide(opened.watch, storm(0.9, 5), AT_ONCE).action is Action.UPDATE
 
 
 def test_alert_resolves_when_the_stop_is_reached() -> None:
@@ -123,7 +147,7 @@ def test_a_stronger_rule_takes_the_alert_over_instead_of_opening_a_second() -> N
     stronger = risk_of(0.97, MINUTE_US, rule=Rule.PROMISE_IMPOSSIBLE, policy=AT_ONCE)
     impossible = decide(opened.watch, stronger, AT_ONCE)
     assert (impossible.action, impossible.reason) == (Action.UPDATE, Reason.ESCALATED)
-    assert impossible.alert_id == opened.alert_id
+    assert (impossible.alert_id, impossible.is_news) == (opened.alert_id, False)
     assert impossible.watch.rule is Rule.PROMISE_IMPOSSIBLE
     back = decide(impossible.watch, risk_of(0.9, 2 * MINUTE_US), AT_ONCE)
     assert (back.action, back.watch.rule) == (Action.NONE, Rule.PROMISE_IMPOSSIBLE)
@@ -214,3 +238,16 @@ def test_a_courier_who_catches_up_brings_the_first_promise_back() -> None:
     promise, _ = revise(PROMISED, minutes(132, 158), 0, RULES)
     back, reason = revise(promise, minutes(80, 110), 20 * MINUTE_US, RULES)
     assert (back.told, reason) == (FIRST, Revise.WINDOW_RECOVERED)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 7200)), max_size=40))
+def test_a_stop_is_told_of_no_oftener_than_its_minutes_move(risks: list[tuple[float, float]]) -> None:
+    watch, told_s = NOTHING, list[float]()
+    for minute, (probability, late_s) in enumerate(risks):
+        risk = risk_of(probability, minute * 6 * MINUTE_US, policy=AT_ONCE, late_s=late_s)
+        decision = decide(watch, risk, AT_ONCE)
+        watch = decision.watch
+        if decision.action is Action.UPDATE and decision.is_news:
+            assert abs(late_s - told_s[-1]) >= AT_ONCE.update_step_s
+        if decision.action in (Action.OPEN, Action.UPDATE) and decision.is_news:
+            told_s.append(late_s)
