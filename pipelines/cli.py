@@ -20,6 +20,7 @@ from pipelines.commands import (
     models,
     promises,
     service,
+    silences,
     upkeep,
     webhooks,
 )
@@ -57,6 +58,7 @@ GROUPS = {
     "features": features.app,
     "keys": keys.app,
     "webhooks": webhooks.app,
+    "silences": silences.app,
     "customers": customers.app,
     "promises": promises.app,
 }

@@ -31,6 +31,7 @@ from serving.api.route_calls import ROUTE_CALLS
 from serving.api.runtime import Runtime, open_runtime, serving
 from serving.api.scoring_calls import SCORING_CALLS
 from serving.api.session_calls import SESSION_CALLS
+from serving.api.silence_calls import SILENCE_CALLS
 from serving.api.stream import STREAM_CALLS
 from serving.api.today import TODAY_CALLS
 from serving.api.track_calls import TRACK_CALLS
@@ -191,6 +192,7 @@ ENDPOINTS = (
     *READ_CALLS,
     *PREDICTION_CALLS,
     *INCIDENT_CALLS,
+    *SILENCE_CALLS,
     *MAP_CALLS,
     *ROUTE_CALLS,
     *TODAY_CALLS,

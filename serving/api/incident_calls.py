@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from http import HTTPStatus
 from typing import Any
 
-import orjson
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.commanding import IDEMPOTENCY_KEY, asked_of, command_id_of, is_applied, until_us_of
 from serving.api.runtime import Runtime
 from serving.decisions.incidents import Cause, Incident, Refused, State, Step
 from serving.engine.commands import IncidentCommand
@@ -20,22 +17,16 @@ from serving.engine.incident_documents import incident_document
 from serving.http import wire
 from serving.http.access import caller_of
 from serving.http.asking import runtime_of
-from serving.http.body import body_of
 from serving.http.endpoint import LIMIT, Body, Described, Endpoint, Handler
 from serving.http.keys import Scope
 from serving.http.paging import cut, page_of
 from serving.http.problems import ProblemError, unknown, unprocessable
 from serving.http.responses import JSON, joined
 from serving.http.wire import IncidentStep, Snooze
-from serving.times import US, to_us
 
 ALERT_STATES = ("open", "resolved")
 #: ``live`` stands for every state but resolved.
 INCIDENT_STATES = (*(state.value for state in State), "live")
-#: How long an answer waits for the engine to have done what was asked.
-APPLIED_WITHIN_S = 1.0
-LOOK_S = 0.02
-LARGEST_BODY = 16_384
 
 
 def alerts(request: Request) -> Response:
@@ -86,18 +77,18 @@ async def resolve(request: Request) -> Response:
 
 async def _step(request: Request, step: Step) -> Response:
     runtime, incident_id = runtime_of(request), request.path_params["incident_id"]
-    asked = await _asked(request, Snooze if step is Step.SNOOZE else IncidentStep)
+    asked = await asked_of(request, Snooze if step is Step.SNOOZE else IncidentStep)
     now_us = await run_in_threadpool(runtime.now_us)
     command = IncidentCommand(
         incident_id=incident_id,
         step=step,
         who=caller_of(request).name,
         why=asked.why,
-        until_us=_until_us(asked, now_us) if isinstance(asked, Snooze) else None,
+        until_us=until_us_of(asked, now_us) if isinstance(asked, Snooze) else None,
     )
-    command_id = _command_id(request)
+    command_id = command_id_of(request)
     seq = await run_in_threadpool(_append, runtime, command, command_id, now_us)
-    applied = await _applied(runtime, seq)
+    applied = await is_applied(runtime, seq)
     now = await run_in_threadpool(_found, runtime, incident_id)
     answer = {"command_id": command_id, "applied": applied, "incident": _document(runtime, now)}
     return JSON(answer, HTTPStatus.ACCEPTED)
@@ -112,42 +103,6 @@ def _append(runtime: Runtime, command: IncidentCommand, command_id: str, now_us:
         raise ProblemError(HTTPStatus.CONFLICT, tried.value.lower().replace("_", "-"), detail)
     runtime.log.append([command.event(command_id)])
     return runtime.log.last().seq
-
-
-async def _applied(runtime: Runtime, seq: int) -> bool:
-    """Whether the engine has come as far as a record, after a short wait."""
-    for _ in range(int(APPLIED_WITHIN_S / LOOK_S)):
-        if (await run_in_threadpool(runtime.ops.checkpoint)).seq >= seq:
-            return True
-        await asyncio.sleep(LOOK_S)
-    return False
-
-
-def _until_us(asked: Snooze, now_us: int) -> int:
-    return now_us + int((asked.minutes or 0) * 60 * US) if asked.until is None else to_us(asked.until)
-
-
-async def _asked(request: Request, model: type[IncidentStep]) -> IncidentStep:
-    body = await body_of(request, LARGEST_BODY)
-    try:
-        return model.model_validate(orjson.loads(body or b"{}"))
-    except orjson.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error}"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", detail) from None
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise unprocessable(f"{where}: {fault['msg'].removeprefix('Value error, ')}".lstrip(": ")) from None
-
-
-def _command_id(request: Request) -> str:
-    """The caller's own key, so that a request sent twice counts once, else a new one."""
-    given = request.headers.get("idempotency-key")
-    if given is None:
-        return f"command-{uuid.uuid4().hex}"
-    if not 1 <= len(given) <= 200:
-        raise unprocessable("Idempotency-Key: give 1 to 200 characters")
-    return f"command-{given}"
 
 
 def _found(runtime: Runtime, incident_id: str) -> Incident:
@@ -188,12 +143,6 @@ def _step_call(step: Step, handle: Handler, summary: str, asked: type[IncidentSt
     )
 
 
-IDEMPOTENCY_KEY: Described = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "A request sent twice with one key counts once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
-}
 INCIDENT_CALLS = (
     Endpoint(
         method="GET",

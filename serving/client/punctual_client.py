@@ -316,6 +316,17 @@ class Punctual:
         """Say that an incident is over."""
         return self._step(incident_id, "resolve", {"why": why})
 
+    def silence(self, minutes: float, why: str = "", **about: str) -> str:
+        """Let nobody hear of something for some minutes, e.g. ``zone_id="Z-1"``; give the id of the silence."""
+        asked = {"why": why, "minutes": minutes, "matchers": about}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        answer = self._call("POST", "/v1/silences", body=_json(asked), headers=headers)
+        return str(answer["silence"]["silence_id"])
+
+    def end_silence(self, silence_id: str) -> None:
+        """Tell of it again."""
+        self._call("DELETE", f"/v1/silences/{_part(silence_id)}")
+
     def _step(self, incident_id: str, step: str, asked: Mapping[str, Any]) -> Incident:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         path = f"/v1/incidents/{_part(incident_id)}/{step}"

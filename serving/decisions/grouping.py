@@ -9,7 +9,8 @@ from typing import Any
 from features.observations import distance_m
 from serving.decisions.alerts import Kind, Rule
 from serving.decisions.incidents import CAUSE_OF, Cause, Incident, State, Untold
-from serving.times import US, from_rfc3339
+from serving.decisions.silences import Silence, is_silenced, labels_of_incident, of_settings
+from serving.times import US
 
 Key = tuple[Cause, str]
 
@@ -25,6 +26,7 @@ class IncidentPolicy:
     await_stops_s : an incident that no stop is late for yet is told after this at the latest
     inhibiting : while one of these is open, the stops that it explains are not told one by one
     most_told_an_hour : of each area
+    silences : orders that stand; what a silence names, and ``until`` where one ends
     """
 
     gather_s: float = 120.0
@@ -38,9 +40,7 @@ class IncidentPolicy:
     actions_every_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        for silence in self.silences:
-            if unknown := sorted(set(silence) - {"cause", "area_id", "subject_id", "until"}):
-                raise ValueError(f"a silence knows cause, area_id, subject_id, until; not {unknown[0]}")
+        of_settings(self.silences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,7 @@ class Scene:
     policy: IncidentPolicy
     open_incidents: Mapping[Key, Incident]
     told_us: Sequence[int]
+    silences: Sequence[Silence] = ()
 
 
 Stage = Callable[[Incident, Scene], Untold | None]
@@ -157,13 +158,7 @@ def inhibit(incident: Incident, scene: Scene) -> Untold | None:
 
 def silence(incident: Incident, scene: Scene) -> Untold | None:
     """A standing order not to hear of it."""
-    about = {"cause": incident.cause.value, "area_id": incident.area_id, "subject_id": incident.subject_id}
-    for each in scene.policy.silences:
-        named = {name: value for name, value in each.items() if name != "until"}
-        lasts = "until" not in each or scene.at_us < from_rfc3339(str(each["until"]))
-        if lasts and all(about[name] == value for name, value in named.items()):
-            return Untold.SILENCED
-    return None
+    return Untold.SILENCED if is_silenced(scene.silences, labels_of_incident(incident), scene.at_us) else None
 
 
 def rate_limit(incident: Incident, scene: Scene) -> Untold | None:

@@ -102,7 +102,7 @@ class Transition:
 
 
 #: Members of an incident that are sets.
-SETS = ("signs", "stop_ids", "route_ids", "zone_ids")
+SETS = ("signs", "rules", "stop_ids", "route_ids", "depot_ids", "zone_ids")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,8 @@ class Incident:
 
     open_alerts : ids of alerts that are open, and what each weighs in minutes of lateness times priority
     signs : those of them that are the cause itself and no stop that is late for it
-    stop_ids : stops that ever had an alert in it; route_ids, zone_ids : where
+    stop_ids : stops that ever had an alert in it; route_ids, depot_ids, zone_ids : where
+    rules : of the alerts that it ever had
     quiet_since_us : since when none of its alerts is open, None while one is
     passed_since_us : since when no sign of its cause is open, None while one is, and where there never was one
     handed : how many of its alerts came from incidents whose cause has passed, and are known to whoever was told
@@ -134,8 +135,10 @@ class Incident:
     handed: int = 0
     worst_min: float = 0.0
     evidence: tuple[str, ...] = ()
+    rules: frozenset[str] = frozenset()
     stop_ids: frozenset[str] = frozenset()
     route_ids: frozenset[str] = frozenset()
+    depot_ids: frozenset[str] = frozenset()
     zone_ids: frozenset[str] = frozenset()
     quiet_since_us: int | None = None
     passed_since_us: int | None = None

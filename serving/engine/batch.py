@@ -11,6 +11,7 @@ from serving.decisions.alerts import Watch
 from serving.decisions.cadence import RouteCadence
 from serving.decisions.incidents import Incident
 from serving.decisions.promises import Promise
+from serving.decisions.silences import Silence
 from serving.engine.history import HistoryWriter, KeptNow
 from serving.engine.lessons import Learned
 from serving.engine.ops import Checkpoint, OutboxEvent, StoredAlert, StoredForecast, Transaction
@@ -32,6 +33,7 @@ class Batch:
     watches: dict[tuple[str, str], Watch] = field(default_factory=dict)
     alerts: dict[str, StoredAlert] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
+    silences: dict[str, Silence] = field(default_factory=dict)
     outbox: list[OutboxEvent] = field(default_factory=list)
     sightings: Sightings = field(default_factory=Sightings)
     learned: Learned = field(default_factory=Learned)
@@ -74,6 +76,7 @@ class Batch:
         tx.forget_watches(key for key, watch in self.watches.items() if watch.is_blank)
         tx.save_alerts(self.alerts.values())
         tx.save_incidents(self.incidents.values())
+        tx.save_silences(self.silences.values())
         tx.enqueue(self.outbox)
         if self.forget_history_before_us is not None:
             tx.forget_history(self.forget_history_before_us, self.keep_events)

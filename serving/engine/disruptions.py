@@ -13,14 +13,16 @@ from serving.decisions.alerts import Action, AlertPolicy, Decision, Rule, Signal
 from serving.decisions.grouping import IncidentPolicy, Place, Zones
 from serving.decisions.incidents import Cause, Incident, Refused
 from serving.decisions.rules import RulePolicy
+from serving.decisions.silences import labels_of_alert, of_settings
 from serving.engine import surroundings
 from serving.engine.advice import Adviser
 from serving.engine.batch import Batch
-from serving.engine.commands import incident_command
+from serving.engine.commands import incident_command, silence_command
 from serving.engine.desk import Desk, Judgement
 from serving.engine.incident_desk import IncidentDesk, NewAlert
 from serving.engine.ops import OpsStore
 from serving.engine.outbox import EventType
+from serving.engine.silence_desk import SilenceDesk
 from serving.engine.surroundings import Fleet
 from serving.engine.telling import Document, Telling, risk_news, tell_incident, tell_revision
 from serving.times import US
@@ -48,10 +50,12 @@ class Disruptions:
         self._features, self._desk, self._policy, self._rules = features, desk, alerts, rules
         self._telling = Telling(alerts)
         self.incidents = IncidentDesk(policy=incidents)
+        self.silences = SilenceDesk(standing=of_settings(incidents.silences))
 
     def restore(self, ops: OpsStore, as_of_us: int) -> None:
         self._telling.restore(ops.open_alerts())
         self.incidents.restore(ops.incidents(as_of_us - HOUR_US))
+        self.silences.restore(ops.silences(as_of_us))
 
     def look(self, route_ids: Sequence[str], at_us: int, last_us: int, batch: Batch) -> None:
         """Ask the rules of routes, depots, zones and areas, once in a while."""
@@ -84,6 +88,10 @@ class Disruptions:
         news = risk_news(forecast, self._policy.severity(weighed_min), judgement.told)
         if decision.action is Action.UPDATE:
             self.incidents.weighed(decision.alert_id or "", weighed_min, at_us, batch)
+            if not self.silences.is_empty:
+                again = _new(decision, surroundings.place_of_stop(self._features.book, plan))
+                hushed = self._is_silenced(again, self.incidents.of_alert(again.alert_id), at_us)
+                decision = replace(decision, is_news=decision.is_news and not hushed)
             self._telling.update(decision, news, at_us, batch)
             return
         place = surroundings.place_of_stop(self._features.book, plan)
@@ -100,6 +108,10 @@ class Disruptions:
 
     def command(self, body: Mapping[str, Any], at_us: int, batch: Batch) -> None:
         """Do what an operator asked for; what may not be done is left, and logged."""
+        if (order := silence_command(body)) is not None:
+            if not self.silences.command(order, at_us, batch):
+                log.warning("silence_refused", silence_id=order.silence_id, who=order.who)
+            return
         asked = incident_command(body)
         if asked is None:
             return
@@ -114,7 +126,7 @@ class Disruptions:
     def tick(self, at_us: int, batch: Batch, adviser: Adviser | None = None) -> None:
         """Wake, resolve and tell what is due, with what could be done about it."""
         self._pass_on(at_us, batch)
-        for incident in list(self.incidents.tick(at_us, batch)):
+        for incident in list(self.incidents.tick(at_us, batch, self.silences.at(at_us))):
             if adviser is not None and not incident.is_over:
                 incident = self._advised(incident, adviser, at_us, batch)
             tell_incident(incident, self._policy, at_us, batch)
@@ -160,8 +172,9 @@ class Disruptions:
         self, decision: Decision, alert: NewAlert, news: Document, at_us: int, zones: Zones, batch: Batch
     ) -> None:
         incident = self.incidents.joined(alert, at_us, zones, batch)
-        if incident is not None and self._is_inhibiting(incident):
-            self._telling.silent(decision, news, at_us, batch, incident.incident_id)
+        speaks = incident is not None and self._is_inhibiting(incident)
+        if speaks or self._is_silenced(alert, incident, at_us):
+            self._telling.silent(decision, news, at_us, batch, incident=incident)
         else:
             self._telling.alert(decision, news, at_us, batch, incident=incident)
         if incident is not None and incident.cause in TAKING_OVER and alert.place.stop_id is None:
@@ -174,11 +187,24 @@ class Disruptions:
         if merged:
             self._telling.moved(list(into.open_alerts), into, at_us, batch)
 
+    def _is_silenced(self, alert: NewAlert, incident: Incident | None, at_us: int) -> bool:
+        place = alert.place
+        labels = labels_of_alert(
+            alert.rule,
+            alert.subject_id,
+            route_id=place.route_id,
+            depot_id=place.depot_id,
+            zone_ids=place.zone_ids,
+            area_id=place.area_id,
+            cause=incident.cause.value if incident else None,
+        )
+        return self.silences.covers(labels, at_us)
+
     def _is_inhibiting(self, incident: Incident) -> bool:
         return incident.cause.value in self.incidents.policy.inhibiting
 
 
-def _new(decision: Decision, place: Place, weighed_min: float, told: str) -> NewAlert:
+def _new(decision: Decision, place: Place, weighed_min: float = 0.0, told: str = "") -> NewAlert:
     return NewAlert(
         alert_id=decision.alert_id or "",
         rule=decision.watch.rule,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from serving.decisions.alerts import Rule
@@ -19,6 +19,7 @@ from serving.decisions.incidents import (
     Why,
     opened,
 )
+from serving.decisions.silences import Silence
 from serving.engine.batch import Batch
 from serving.times import US
 
@@ -110,8 +111,10 @@ class IncidentDesk:
                 open_alerts=into.open_alerts | incident.open_alerts,
                 alerts=into.alerts + incident.alerts,
                 worst_min=max(into.worst_min, incident.worst_min),
+                rules=into.rules | incident.rules,
                 stop_ids=into.stop_ids | incident.stop_ids,
                 route_ids=into.route_ids | incident.route_ids,
+                depot_ids=into.depot_ids | incident.depot_ids,
                 quiet_since_us=None if incident.open_alerts else into.quiet_since_us,
             )
             self._home.update(dict.fromkeys(incident.open_alerts, into.key))
@@ -123,6 +126,10 @@ class IncidentDesk:
         if merged:
             self._save(into, batch)
         return into, merged
+
+    def of_alert(self, alert_id: str) -> Incident | None:
+        """The incident that an open alert belongs to."""
+        return self.open.get(self._home.get(alert_id, (Cause.ROUTE_BEHIND, "")))
 
     def weighed(self, alert_id: str, weighed_min: float, at_us: int, batch: Batch) -> None:
         """An open alert weighs more or less than it did."""
@@ -168,7 +175,7 @@ class IncidentDesk:
         self._save(after, batch)
         return after
 
-    def tick(self, at_us: int, batch: Batch) -> Iterator[Incident]:
+    def tick(self, at_us: int, batch: Batch, silences: Sequence[Silence] = ()) -> Iterator[Incident]:
         """Wake, resolve and tell what is due; give every incident that people are told of now."""
         self.muted = {key: until_us for key, until_us in self.muted.items() if until_us > at_us}
         for incident in in_order(self.open.values()):
@@ -180,7 +187,7 @@ class IncidentDesk:
                 if over.told_us is not None:
                     yield over
             elif incident.told_us is None:
-                yield from self._tell(incident, at_us, batch)
+                yield from self._tell(incident, at_us, batch, silences)
 
     def passed(self, at_us: int, batch: Batch) -> list[tuple[Incident, dict[str, float]]]:
         """Resolve the incidents whose cause has passed; give each with what is still open, and what that weighs."""
@@ -213,10 +220,14 @@ class IncidentDesk:
         self._save(incident, batch)
         return incident
 
-    def _tell(self, incident: Incident, at_us: int, batch: Batch) -> Iterator[Incident]:
+    def _tell(
+        self, incident: Incident, at_us: int, batch: Batch, silences: Sequence[Silence]
+    ) -> Iterator[Incident]:
         recent = [each for each in self.told.get(incident.area_id or "", ()) if at_us - each < HOUR_US]
         self.told[incident.area_id or ""] = recent
-        scene = Scene(at_us=at_us, policy=self.policy, open_incidents=self.open, told_us=recent)
+        scene = Scene(
+            at_us=at_us, policy=self.policy, open_incidents=self.open, told_us=recent, silences=silences
+        )
         reason = why_untold(incident, scene)
         if reason is not None:
             if reason is not incident.untold:
@@ -271,8 +282,10 @@ def _with_alert(incident: Incident, alert: NewAlert, at_us: int) -> Incident:
         alerts=incident.alerts + 1,
         worst_min=max(incident.worst_min, alert.weighed_min),
         evidence=evidence,
+        rules=incident.rules | {alert.rule.value},
         stop_ids=incident.stop_ids | _some(place.stop_id),
         route_ids=incident.route_ids | _some(place.route_id),
+        depot_ids=incident.depot_ids | _some(place.depot_id),
         zone_ids=incident.zone_ids | frozenset(zones),
         quiet_since_us=None,
         updated_us=at_us,

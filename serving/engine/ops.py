@@ -15,6 +15,7 @@ from serving.decisions.alerts import Kind, Phase, Rule, Watch
 from serving.decisions.cadence import HistoryTail, RouteCadence
 from serving.decisions.incidents import Incident
 from serving.decisions.promises import DeliveryWindow, Promise
+from serving.decisions.silences import Silence
 from serving.storage.database import connect, give_back, immediate, statements
 
 
@@ -124,13 +125,16 @@ class Transaction:
     def save_incidents(self, incidents: Iterable[Incident]) -> None:
         self._many("save_incident", (_incident_row(incident) for incident in incidents))
 
+    def save_silences(self, silences: Iterable[Silence]) -> None:
+        self._many("save_silence", ((s.silence_id, s.until_us, s.dump()) for s in silences))
+
     def enqueue(self, events: Iterable[OutboxEvent]) -> None:
         self._many("enqueue", (astuple(event) for event in events))
 
     def forget_history(self, before_us: int, keep_events: int) -> None:
-        """Drop sent events but the last so many, and alerts and incidents that are over, of before an instant."""
+        """Drop sent events but the last so many, and what is over of alerts, incidents and silences, of before then."""
         self._many("forget_outbox", [(before_us, keep_events)])
-        for kind in ("alerts", "incidents"):
+        for kind in ("alerts", "incidents", "silences"):
             self._many(f"forget_{kind}", [(before_us,)])
 
     def forget_routes(self, route_ids: Iterable[str]) -> None:
@@ -197,6 +201,12 @@ class OpsStore:
         """Those that are not resolved, and those of which something has happened since."""
         rows = self._connection.execute(self._sql["live_incidents"], (since_us, since_us))
         return [Incident.load(body) for (body,) in rows]
+
+    def silences(self, as_of_us: int) -> list[Silence]:
+        """Those that are not over."""
+        return [
+            Silence.load(body) for (body,) in self._connection.execute(self._sql["silences"], (as_of_us,))
+        ]
 
     def open_alerts(self) -> list[dict[str, Any]]:
         return [orjson.loads(body) for (body,) in self._connection.execute(self._sql["open_alerts"])]

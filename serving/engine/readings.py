@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from serving.decisions.promises import Promise
+from serving.decisions.silences import Silence
 from serving.engine.forecasts import instant_of
 from serving.engine.history import Span, history_of, kept_at, spans
 from serving.engine.kept import KeptForecast
@@ -106,6 +107,14 @@ class OpsReader:
         names = ("state", "cause", "area_id", "subject_id")
         asked = dict.fromkeys(names) | wanted | {"live": "yes" if live else None}
         return self._page("incidents", asked, page)
+
+    def silences(self, since_us: int) -> list[Silence]:
+        """Those that are not over, or were not at an instant, the oldest first."""
+        return [Silence.load(body) for (body,) in self._rows("silences", (since_us,))]
+
+    def silence(self, silence_id: str) -> Silence | None:
+        rows = self._rows("silence", (silence_id,))
+        return Silence.load(rows[0][0]) if rows else None
 
     def incident(self, incident_id: str) -> bytes | None:
         rows = self._rows("incident", (incident_id,))

@@ -46,8 +46,11 @@ class Telling:
         """An alert was opened or has changed, in an incident or in none."""
         self._keep(decision, news | {"incident_id": incident.incident_id if incident else None}, at_us, batch)
 
-    def silent(self, decision: Decision, news: Document, at_us: int, batch: Batch, incident_id: str) -> None:
-        """An alert was opened of which its incident speaks: no event of its own."""
+    def silent(
+        self, decision: Decision, news: Document, at_us: int, batch: Batch, *, incident: Incident | None
+    ) -> None:
+        """An alert was opened of which its incident speaks, or nobody wants to hear: no event of its own."""
+        incident_id = incident.incident_id if incident else None
         self._keep(decision, news | {"incident_id": incident_id, "inhibited": True}, at_us, batch)
 
     def update(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:

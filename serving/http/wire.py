@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -189,7 +189,9 @@ class Alert(BaseModel):
     stop_id: str | None
     route_id: str | None
     incident_id: str | None
-    inhibited: bool = Field(description="Whether its incident speaks for it, so that it sends no event.")
+    inhibited: bool = Field(
+        description="Whether it sends no event, since its incident speaks for it or a silence covers it."
+    )
     opened_at: datetime
     updated_at: datetime
     resolved_at: datetime | None
@@ -267,19 +269,23 @@ class IncidentStep(Wire):
     why: str = Field(default="", max_length=500)
 
 
-class Snooze(IncidentStep):
-    """Quiet ``until`` an instant, or for some ``minutes``."""
+class HowLong(IncidentStep):
+    """``until`` an instant, or for some ``minutes``."""
 
     until: datetime | None = None
     minutes: float | None = Field(default=None, gt=0, le=10_080, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def says_how_long(self) -> Snooze:
+    def says_how_long(self) -> Self:
         if (self.until is None) == (self.minutes is None):
             raise ValueError("give until, or minutes")
         if self.until is not None and self.until.tzinfo is None:
             raise ValueError("until needs a time zone, such as 2026-03-02T12:00:00Z")
         return self
+
+
+class Snooze(HowLong):
+    """Quiet ``until`` an instant, or for some ``minutes``."""
 
 
 class StepAnswer(Wire):

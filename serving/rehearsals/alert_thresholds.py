@@ -199,7 +199,7 @@ def propose(swept: Sequence[Mapping[str, Any]], budget: float = BUDGET, floor: f
     elif any(each["flagged"] for each in within):
         because, best = Because.NONE_RIGHT_OFTEN_ENOUGH, max(within, key=_is_right)
     else:
-        because, best = Because.NONE_WITHIN_BUDGET, max(swept, key=lambda each: each["open_at"])
+        because, best = Because.NONE_WITHIN_BUDGET, min(swept, key=_flags)
     return Proposal(
         open_at=float(best["open_at"]),
         most_lead_min=best["most_lead_min"],
@@ -211,6 +211,10 @@ def propose(swept: Sequence[Mapping[str, Any]], budget: float = BUDGET, floor: f
         right=best["precision"],
         found=best["recall"],
     )
+
+
+def _flags(each: Mapping[str, Any]) -> tuple[float, ...]:
+    return not each["flagged"], each["budget"] or 0.0, -(each["precision"] or 0.0), -each["open_at"]
 
 
 def _finds(each: Mapping[str, Any]) -> tuple[float, ...]:

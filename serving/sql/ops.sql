@@ -90,6 +90,11 @@ CREATE TABLE IF NOT EXISTS incidents (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS incidents_of_one_cause ON incidents (cause, subject_id) WHERE state != 'resolved';
 CREATE INDEX IF NOT EXISTS incidents_opened ON incidents (opened_us);
+CREATE TABLE IF NOT EXISTS silences (
+    silence_id TEXT PRIMARY KEY,
+    until_us INTEGER,
+    body BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
@@ -178,6 +183,9 @@ DELETE FROM alerts WHERE state = 'resolved' AND resolved_us < ?
 -- name: forget_incidents
 DELETE FROM incidents WHERE state = 'resolved' AND updated_us < ?1 AND coalesce(muted_until_us, 0) < ?1
 
+-- name: forget_silences
+DELETE FROM silences WHERE until_us < ?
+
 -- name: forget_routes
 DELETE FROM route_state WHERE route_id = ?
 
@@ -239,6 +247,16 @@ INSERT INTO incidents (incident_id, cause, subject_id, area_id, state, opened_us
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (incident_id) DO UPDATE SET state = excluded.state, updated_us = excluded.updated_us,
     muted_until_us = excluded.muted_until_us, body = excluded.body
+
+-- name: save_silence
+INSERT INTO silences (silence_id, until_us, body) VALUES (?, ?, ?)
+ON CONFLICT (silence_id) DO UPDATE SET until_us = excluded.until_us, body = excluded.body
+
+-- name: silences
+SELECT body FROM silences WHERE until_us IS NULL OR until_us > ? ORDER BY rowid
+
+-- name: silence
+SELECT body FROM silences WHERE silence_id = ?
 
 -- name: live_incidents
 SELECT body FROM incidents WHERE state != 'resolved' OR updated_us >= ? OR muted_until_us >= ?

@@ -90,8 +90,11 @@ def test_without_a_threshold_that_is_right_often_enough_the_most_right_one_is_pr
 def test_a_budget_that_nothing_keeps_is_said() -> None:
     swept = [row(0.4, 0.3, 0.9, 0.9), row(0.6, 0.2, 0.95, 0.6), row(0.9, 0.0, None, 0.0, flagged=0)]
     chosen = propose(swept, budget=0.10, floor=0.80)
-    assert (chosen.open_at, chosen.because) == (0.9, Because.NONE_WITHIN_BUDGET)
-    assert "none right" in chosen.in_words()
+    assert (chosen.open_at, chosen.because) == (0.6, Because.NONE_WITHIN_BUDGET)
+    assert "no threshold flags anything within 10%; this one the least" in chosen.in_words()
+    nothing = propose(swept[2:], budget=0.10, floor=0.80)
+    assert (nothing.open_at, nothing.because) == (0.9, Because.NONE_WITHIN_BUDGET)
+    assert "none right" in nothing.in_words()
 
 
 def test_of_dials_that_find_the_same_the_earlier_ones_are_proposed() -> None:

@@ -144,6 +144,14 @@ def test_an_incident_is_acknowledged(punctual: Punctual) -> None:
         punctual.resolve("I-nobody")
 
 
+def test_a_silence_is_given_and_one_that_nobody_gave_is_not_ended(punctual: Punctual) -> None:
+    assert punctual.silence(30, "road works", zone_id="Z-1").startswith("silence-")
+    with pytest.raises(Problem, match="colour"):
+        punctual.silence(30, colour="red")
+    with pytest.raises(Problem):
+        punctual.end_silence("nobody")
+
+
 def test_the_key_is_sent(workspace: Workspace, tmp_path: Path) -> None:
     locked = Workspace(tmp_path / "locked")
     crown(locked)

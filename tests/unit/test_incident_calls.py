@@ -11,7 +11,7 @@ import pytest
 
 from data_contracts.record import COMMAND
 from data_contracts.workspace import Workspace
-from serving.api import incident_calls
+from serving.api import commanding
 from serving.api.api import create_app
 from serving.http import wire
 from serving.storage.log import Clock, EventLog
@@ -37,7 +37,7 @@ def workspace(played: Workspace, tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def client(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    monkeypatch.setattr(incident_calls, "APPLIED_WITHIN_S", 0.05)
+    monkeypatch.setattr(commanding, "APPLIED_WITHIN_S", 0.05)
     app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
     with calling(app) as client:
         yield client

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serving.decisions.alerts import AlertPolicy, Kind, Rule
 from serving.decisions.grouping import IncidentPolicy, Place, Scene, Zones, home_of, why_untold
 from serving.decisions.incidents import ENGINE, Cause, Incident, Refused, State, Step, Untold, Why, opened
+from serving.decisions.silences import of_settings
 from serving.engine.batch import Batch
 from serving.engine.incident_desk import IncidentDesk, NewAlert
 from serving.engine.incident_documents import incident_document
@@ -240,11 +241,12 @@ def test_a_storm_silences_the_slow_zones_of_its_area() -> None:
 
 
 def test_a_silence_ends() -> None:
-    policy = replace(POLICY, silences=[{"cause": "route_behind", "until": "1970-01-01T02:00:00Z"}])
+    orders = of_settings([{"cause": "route_behind", "until": "1970-01-01T02:00:00Z"}])
     incident = an_incident(Cause.ROUTE_BEHIND, "R-1")
-    assert why_untold(incident, scene(HOUR_US, policy)) is Untold.SILENCED
-    assert why_untold(incident, scene(2 * HOUR_US, policy)) is None
-    assert why_untold(an_incident(), scene(HOUR_US, policy)) is None
+    quiet = replace(scene(HOUR_US), silences=orders)
+    assert why_untold(incident, quiet) is Untold.SILENCED
+    assert why_untold(incident, replace(quiet, at_us=2 * HOUR_US)) is None
+    assert why_untold(an_incident(), quiet) is None
 
 
 def test_a_silence_about_something_unknown_is_refused() -> None:
