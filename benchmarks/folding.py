@@ -23,7 +23,7 @@ from features.feed_folds import FEEDS
 from features.live import LiveFeatures
 from features.messages import STRUCTURE, Frames
 from features.online import OnlineWriter
-from pipelines.history import KEEP_ROUTES_US, folding_pool, history_end
+from pipelines.history import folding_pool, history_end
 
 HISTORY_EVENTS = 3_000_000
 CORES, PARTS = 2, 4
@@ -77,8 +77,7 @@ def _prepare_backfill(folder: Path) -> tuple[Work, None]:
 def in_parts(frames: Frames, folder: Path, pool: Executor) -> LiveFeatures:
     """Rows in memory to version files and the state to go on from, as ``punctual features build`` does it."""
     _, last_us = history_end(frames)
-    since_us = last_us - KEEP_ROUTES_US
-    return backfill_in_parts(frames, folder / "features", pool, PARTS, heard_since_us=since_us)
+    return backfill_in_parts(frames, folder / "features", pool, PARTS, ends_us=last_us)
 
 
 @cache

@@ -65,6 +65,7 @@ def backfill(
     say("routes and stops")
     for told in messages(ordered):
         learned.hear(features.book, told)
+    features.book.take_ended()
     say("feeds")
     feeds = {name: frame_columns(name, ordered[name]) for name in FEEDS if name in ordered}
     for published in features.absorb(learned, feeds):
@@ -78,7 +79,7 @@ def backfill_in_parts(
     executor: Executor,
     parts: int,
     *,
-    heard_since_us: int = 0,
+    ends_us: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LiveFeatures:
     """Fold a history part by part and write the version file of every view; give the state to go on from.
@@ -87,7 +88,7 @@ def backfill_in_parts(
     folder beside the version files while they are folded, so that an executor of many machines can reach them.
 
     parts : into how many each kind of rows is cut, at most
-    heard_since_us : routes of which nothing was heard since are not kept
+    ends_us : when the history ends; routes that are over by then are not kept
     """
     say = progress or (lambda _: None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def backfill_in_parts(
         place = _Places(Path(scratch))
         say("parts")
         routes = [
-            executor.submit(fold_routes, place.write(tables), place.new(), heard_since_us)
+            executor.submit(fold_routes, place.write(tables), place.new(), ends_us)
             for tables in by_route(ordered, parts)
         ]
         feeds = [

@@ -47,8 +47,8 @@ class Folded:
 
 
 @no_collections()
-def fold_routes(paths: Mapping[str, Path], out: Path, heard_since_us: int) -> Folded:
-    """Follow the routes of one part; what that teaches is left for ``learn``."""
+def fold_routes(paths: Mapping[str, Path], out: Path, ends_us: int) -> Folded:
+    """Follow the routes of one part until its end; what that teaches is left for ``learn``."""
     features, learned = LiveFeatures(), Learned()
     for span in spans(_read(paths)):
         for told in messages(span):
@@ -59,7 +59,7 @@ def fold_routes(paths: Mapping[str, Path], out: Path, heard_since_us: int) -> Fo
         observed = [each for each in learned.observations if type(each) is kind]
         left[kind.__name__] = _write_learned(out / f"{kind.__name__}.arrow", kind, observed)
     book = features.book
-    routes = {route_id: book.dump(route_id) for route_id in book.heard_since(heard_since_us)}
+    routes = {route_id: book.dump(route_id) for route_id in book.followed_at(ends_us)}
     features.book = RouteBook()
     return Folded(features, _write(progress, out), left, routes)
 

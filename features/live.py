@@ -26,6 +26,7 @@ from features.observations import Observation
 from features.online import OnlineRows, Versions, placed
 from features.progress import ProgressLog
 from features.route_book import RouteBook
+from features.routes import Route
 from features.views import VIEWS, View
 
 Int = NDArray[np.int64]
@@ -33,10 +34,15 @@ Int = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Advance:
-    """What a batch of records changed."""
+    """What a batch of records changed.
+
+    touched : for each record the routes that it touched
+    ended : sequence number of a record -> routes that were over when it came, and are dropped
+    """
 
     publications: list[Versions] = field(default_factory=list)
     touched: list[tuple[str, ...]] = field(default_factory=list)
+    ended: dict[int, list[Route]] = field(default_factory=dict)
     state: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
@@ -80,6 +86,8 @@ class LiveFeatures:
                 told = message(record)
                 touched = learned.hear(self.book, told) if told else ()
             result.touched.append(touched)
+            if ended := self.book.take_ended():
+                result.ended[record.seq] = ended
         feeds = {table: record_columns(table, rows[table]) for table in FEEDS if table in rows}
         result.publications = self.absorb(learned, feeds)
         changed = dict.fromkeys((v.view.name, key) for v in result.publications for key in v.ids)

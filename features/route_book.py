@@ -28,6 +28,7 @@ class RouteBook:
         self._routes: dict[str, Route] = {}
         self._route_of_stop: dict[str, str] = {}
         self._route_of_vehicle: dict[str, str] = {}
+        self._ended: list[Route] = []
 
     def apply(self, record: Record) -> tuple[tuple[str, ...], Sequence[Observation]]:
         """Fold one record; give the routes that it touched, its own first, and what it taught."""
@@ -41,18 +42,27 @@ class RouteBook:
         """Fold one message, as ``apply`` does."""
         body = told.body
         if isinstance(body, StopEvent):
-            route = self._known(body.route_id)
+            route = self._known(body.route_id, told.received_us)
             route.heard_us = told.received_us
             return (body.route_id,), self._follow_or_wait(route, body, told)
         if isinstance(body, StopPlan):
-            touched = self._plan_stop(body)
+            touched = self._plan_stop(body, told.received_us)
             return touched, self._catch_up(self._routes[touched[0]], told) if touched else ()
-        planned = self._plan_route(body)
+        planned = self._plan_route(body, told.received_us)
         return (body["route_id"],), self._catch_up(planned, told) if planned else ()
 
-    def _known(self, route_id: str) -> Route:
-        """A route; one that nothing was planned of yet is kept for what comes before its plan."""
+    def _followed(self, route_id: str, at_us: int) -> Route | None:
+        """A route, unless it is unknown or over; one that is over is dropped, whether or not it was forgotten."""
         route = self._routes.get(route_id)
+        if route is None or not route.is_over(at_us):
+            return route
+        self.forget(route_id)
+        self._ended.append(route)
+        return None
+
+    def _known(self, route_id: str, at_us: int) -> Route:
+        """A route; one that nothing was planned of yet is kept for what comes before its plan."""
+        route = self._followed(route_id, at_us)
         if route is None:
             route = self._routes[route_id] = Route(route_id=route_id, planned=False)
         return route
@@ -82,9 +92,14 @@ class RouteBook:
         """Routes that still have a stop to reach."""
         return [route_id for route_id, route in self._routes.items() if route.remaining()]
 
-    def heard_since(self, instant_us: int) -> list[str]:
-        """Routes of which something was heard, or is planned, from an instant on."""
-        return [route_id for route_id, route in self._routes.items() if route.expected_us >= instant_us]
+    def followed_at(self, instant_us: int) -> list[str]:
+        """Routes that are not over at an instant."""
+        return [route_id for route_id, route in self._routes.items() if not route.is_over(instant_us)]
+
+    def take_ended(self) -> list[Route]:
+        """Routes that were dropped since this was last asked, since something was heard of them when they were over."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def route(self, route_id: str) -> Route | None:
         return self._routes.get(route_id)
@@ -104,7 +119,7 @@ class RouteBook:
         return route.progress.closed.get(stop_id) if route else None
 
     def forget(self, route_id: str) -> None:
-        """Drop a finished route."""
+        """Drop a route that is over."""
         route = self._routes.pop(route_id)
         for stop_id in route.stops:
             self._route_of_stop.pop(stop_id, None)
@@ -141,9 +156,9 @@ class RouteBook:
         if self._route_of_vehicle.get(route.vehicle_id or "") == route.route_id:
             del self._route_of_vehicle[route.vehicle_id or ""]
 
-    def _plan_route(self, body: Mapping[str, Any]) -> Route | None:
+    def _plan_route(self, body: Mapping[str, Any], at_us: int) -> Route | None:
         """Plan a route; None where a newer plan of it is known."""
-        known = self._routes.get(body["route_id"])
+        known = self._followed(body["route_id"], at_us)
         told_us = body.get("occurred_at", 0)
         if known and known.planned and told_us < known.told_us:
             return None
@@ -166,12 +181,13 @@ class RouteBook:
         self._insert(route)
         return route
 
-    def _plan_stop(self, plan: StopPlan) -> tuple[str, ...]:
+    def _plan_stop(self, plan: StopPlan, at_us: int) -> tuple[str, ...]:
         """Plan a stop; give its route, and the one that it leaves if it is handed over."""
-        known = self.stop(plan.stop_id)
+        left = self._followed(self._route_of_stop.get(plan.stop_id, ""), at_us)
+        known = left.stops.get(plan.stop_id) if left else None
         if known and known.plan_version >= plan.plan_version:
             return ()
-        route = self._known(plan.route_id)
+        route = self._known(plan.route_id, at_us)
         route.stops[plan.stop_id] = plan
         self._route_of_stop[plan.stop_id] = route.route_id
         if known is None or known.route_id == route.route_id:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from features.observations import distance_m, planned_travel_us, reference_travel_us
+from features.observations import LONGEST_DRIVE, distance_m, planned_travel_us, reference_travel_us
 
 BEFORE_DEPARTURE, DRIVING, AT_STOP = 0, 1, 2
+#: How long after the last thing that was heard or planned of a route something of it is still listened to: of one
+#: without a stop ahead, and of one that fell silent, which is kept longer where a drive that long would still teach.
+#: Every fold goes by it, so that none learns what another misses.
+KEEP_FINISHED_US, KEEP_SILENT_US = 24 * 3_600_000_000, 36 * 3_600_000_000
 
 
 class StopEvent(NamedTuple):
@@ -105,15 +109,27 @@ class Route:
         arrivals_us = (stop.planned_arrival_us or 0 for stop in self.stops.values())
         return max(self.heard_us, self.planned_departure_us or 0, *arrivals_us, 0)
 
+    def is_over(self, at_us: int) -> bool:
+        """Whether what is received of it from now on is of a route that nothing is known of."""
+        if at_us - self.heard_us < KEEP_FINISHED_US:
+            return False
+        drives_us = [
+            reference_travel_us(stop.planned_travel_s, stop.planned_distance_m) for stop in self._open_stops()
+        ]
+        keep_us = max(KEEP_SILENT_US, LONGEST_DRIVE * max(drives_us)) if drives_us else KEEP_FINISHED_US
+        return at_us - self.expected_us >= keep_us
+
     def remaining(self) -> list[StopPlan]:
         """Stops not yet reached and not given up, in their order; none before the route itself is known."""
+        return sorted(self._open_stops(), key=lambda stop: (stop.sequence, stop.stop_id))
+
+    def _open_stops(self) -> list[StopPlan]:
         if not self.planned:
             return []
         done = self.progress
-        open_stops = [
+        return [
             s for s in self.stops.values() if s.stop_id not in done.visited and s.stop_id not in done.closed
         ]
-        return sorted(open_stops, key=lambda stop: (stop.sequence, stop.stop_id))
 
 
 def leg(stop: StopPlan, start: tuple[float, float] | None, start_sequence: int) -> tuple[int, float | None]:

@@ -30,8 +30,6 @@ STATE_SCHEMA = pa.schema(
     [pa.field("view", pa.string()), pa.field("key", pa.string()), pa.field("body", pa.binary())]
 )
 ROUTE_STATE = "route"
-#: An engine keeps a silent route this long; late events of it still teach.
-KEEP_ROUTES_US = 36 * 3_600_000_000
 #: From so many rows on, starting processes costs less than it gains.
 ROWS_WORTH_A_POOL = 2_000_000
 #: Parts are smaller than a process's share, so that none waits long for another.
@@ -87,7 +85,7 @@ def build_features(
                 workspace.features,
                 pool,
                 processes * PARTS_A_PROCESS,
-                heard_since_us=last_us - KEEP_ROUTES_US,
+                ends_us=last_us,
                 progress=tell,
             )
     tell("Feast registry")
@@ -131,7 +129,7 @@ def write_state(workspace: Workspace, features: LiveFeatures, ordered: Frames) -
     """Feature state, the routes of which something may still be heard, and where the history ends."""
     seq, last_us = history_end(ordered)
     rows = list(features.dump())
-    routes = features.book.heard_since(last_us - KEEP_ROUTES_US)
+    routes = features.book.followed_at(last_us)
     rows += [(ROUTE_STATE, route_id, features.book.dump(route_id)) for route_id in routes]
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     schema = STATE_SCHEMA.with_metadata({HEAD_KEY: orjson.dumps([seq, last_us])})

@@ -28,8 +28,6 @@ class Cadence:
     sweep_s: float = 60.0
     keep_history_s: float = 7 * 86_400.0
     keep_events: int = 100_000
-    keep_finished_route_s: float = 86_400.0
-    keep_silent_route_s: float = 129_600.0
 
     def most_whole_routes(self, live: int, since_tick_s: float) -> int:
         """How many routes a tick may score whole: half as many again as keep up, so that no tick stalls."""

@@ -107,6 +107,8 @@ class Engine:
         batch.add(advance)
         for record, route_ids in zip(records, advance.touched, strict=True):
             batch.sightings.see(record, route_ids)
+            for route in advance.ended.get(record.seq, ()):
+                self._rounds.forget(route.route_id, list(route.stops), record.received_us, batch)
             if record.type == MODEL:
                 self._take_model(str(record.body["version"]))
             elif record.type == "promises":

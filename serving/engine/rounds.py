@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,17 +110,20 @@ class Rounds:
         """Forget old history, and routes that ended or fell silent long ago."""
         batch.swept_us, batch.keep_events = at_us, self._settings.cadence.keep_events
         batch.forget_history_before_us = at_us - int(self._settings.cadence.keep_history_s * US)
-        for route_id in [r.route_id for r in self._routes.values() if self._is_over(r, at_us)]:
+        for route_id in [route_id for route_id in self._routes if self._is_over(route_id, at_us)]:
             route = self._book.route(route_id)
-            stop_ids = list(route.stops) if route else []
-            self.disruptions.ended(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
-            self._lessons.forget(stop_ids, batch.learned)
-            for stop_id in stop_ids:
-                self._tails.pop(stop_id, None)
             if route is not None:
                 self._book.forget(route_id)
-            batch.forget_route(route_id)
-            del self._routes[route_id]
+            self.forget(route_id, list(route.stops) if route else [], at_us, batch)
+
+    def forget(self, route_id: str, stop_ids: Sequence[str], at_us: int, batch: Batch) -> None:
+        """Forget what was decided and promised of a route that is over."""
+        self.disruptions.ended(self.desk.forget_route(route_id, stop_ids, at_us, batch), at_us, batch)
+        self._lessons.forget(stop_ids, batch.learned)
+        for stop_id in stop_ids:
+            self._tails.pop(stop_id, None)
+        batch.forget_route(route_id)
+        self._routes.pop(route_id, None)
 
     def close(self, at_us: int, model: Forecaster | None, batch: Batch) -> None:
         """What a tick ends with: incidents that are due are told, with actions where there is a model."""
@@ -132,16 +135,9 @@ class Rounds:
         live = sorted(route.route_id for route in self._routes.values() if route.live)
         self.disruptions.look(live, at_us, last_us, batch)
 
-    def _is_over(self, cadence: RouteCadence, at_us: int) -> bool:
-        """Whether nothing more is to be expected of a route, by its plan and by what was heard of it."""
-        limits = self._settings.cadence
-        if not cadence.live:
-            return at_us - cadence.touched_us >= limits.keep_finished_route_s * US
-        route = self._book.route(cadence.route_id)
-        stops = route.stops.values() if route else ()
-        last_us = max((stop.planned_arrival_us or 0 for stop in stops), default=0)
-        departs_us = (route.planned_departure_us or 0) if route else 0
-        return at_us - max(cadence.touched_us, last_us, departs_us) >= limits.keep_silent_route_s * US
+    def _is_over(self, route_id: str, at_us: int) -> bool:
+        route = self._book.route(route_id)
+        return route is None or route.is_over(at_us)
 
     def _tell_drift(self, before: Taught, model: Forecaster, at_us: int, batch: Batch) -> None:
         news = drift(before, self._lessons.taught(model.version), self._settings.drift)

@@ -39,6 +39,8 @@ from tests.engine_bench import (
     tick,
 )
 
+DAY_S = 86_400.0
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -199,34 +201,53 @@ def test_a_refused_model_leaves_the_previous_one_serving(bench: Bench) -> None:
 
 
 def test_a_finished_route_is_forgotten_after_a_day(tmp_path: Path) -> None:
-    settings = EngineSettings(cadence=Cadence(keep_finished_route_s=100.0, sweep_s=10.0))
-    bench = Bench(tmp_path / "w", settings)
+    bench = Bench(tmp_path / "w", EngineSettings(cadence=Cadence(sweep_s=10.0)))
     bench.play(MODEL, *route_events(stops=1), tick(0), happened("arrived", 600, 1), tick(601))
     assert bench.reader.counts()["live_routes"] == 0
     assert bench.reader.route_heads(["R-1"]) != {}
-    bench.play(tick(800))
+    bench.play(tick(719 + DAY_S))
+    assert bench.reader.route_heads(["R-1"]) != {}
+    bench.play(tick(730 + DAY_S))
     assert bench.reader.route_heads(["R-1"]) == {}
     assert bench.forecast("R-1-S1") is None
 
 
 def test_a_route_that_fell_silent_is_forgotten_once_its_plan_is_past(tmp_path: Path) -> None:
-    settings = EngineSettings(cadence=Cadence(keep_silent_route_s=100.0, sweep_s=10.0))
-    bench = Bench(tmp_path / "w", settings)
-    bench.play(MODEL, *route_events(stops=1), tick(0), tick(700), tick(800))
+    bench = Bench(tmp_path / "w", EngineSettings(cadence=Cadence(sweep_s=10.0)))
+    bench.play(MODEL, *route_events(stops=1), tick(0), tick(700), tick(719 + 1.5 * DAY_S))
     assert bench.reader.counts()["live_routes"] == 1
-    bench.play(tick(821))
+    bench.play(tick(730 + 1.5 * DAY_S))
     assert bench.reader.counts()["live_routes"] == 0
 
 
 def test_a_forgotten_route_leaves_no_alert_open(tmp_path: Path) -> None:
-    settings = EngineSettings(cadence=Cadence(keep_silent_route_s=3600.0, sweep_s=10.0))
-    bench = Bench(tmp_path / "w", settings)
+    bench = Bench(tmp_path / "w", EngineSettings(cadence=Cadence(sweep_s=10.0)))
     bench.play(MODEL, *route_events(), *[tick(at) for at in range(0, 6000, 60)])
     assert bench.alerts("open")
-    bench.play(tick(20_000))
+    bench.play(tick(2 * DAY_S))
     assert bench.alerts("open") == []
     assert {alert["decision"] for alert in bench.alerts()} == {"ROUTE_OVER"}
     assert len([e for e in bench.events() if e["type"] == "stop.delay.resolved"]) == len(bench.late_stops())
+
+
+def test_what_is_heard_of_a_route_that_is_over_leaves_the_same_whether_or_not_it_was_forgotten(
+    tmp_path: Path,
+) -> None:
+    late = [happened("arrived", 2 * DAY_S, 1), happened("completed", 2 * DAY_S + 60, 1)]
+    day = [MODEL, *route_events(), *[tick(at) for at in range(0, 6000, 60)], happened("departed_depot", 6000)]
+    kept = []
+    for sweep_s in (10.0, 10 * DAY_S):
+        bench = Bench(tmp_path / str(sweep_s), EngineSettings(cadence=Cadence(sweep_s=sweep_s)))
+        bench.play(*day, tick(2 * DAY_S - 1), *late)
+        tables = everything(bench.folder)
+        kept.append(
+            {
+                name: tables[name]
+                for name in ("feature_state", "route_state", "stop_route", "promises", "stakes")
+            }
+        )
+        assert bench.alerts("open") == []
+    assert kept[0] == kept[1]
 
 
 def test_a_new_engine_goes_on_from_the_history(bench: Bench) -> None:

@@ -326,16 +326,40 @@ def test_plan_of_a_route_that_was_only_heard_of_is_taken_whenever_it_was_made():
     assert told.book.route_ids() == ["R-9"]
 
 
-def test_routes_are_heard_of_until_nothing_more_is_planned_of_them():
+def test_routes_are_followed_until_long_after_the_last_thing_heard_or_planned_of_them():
     told = Told(stops=1)
     told.tell("stop_events", event("arrived", "S-stray", 5) | {"route_id": "R-stray"}, minute=5)
     told.tell("routes", make_route("R-far", planned_departure_at=at(5_000)), minute=-60)
-    assert set(told.book.heard_since(at(5))) == {"R-1", "R-stray", "R-far"}
-    assert set(told.book.heard_since(at(6))) == {"R-1", "R-far"}, "a stop of R-1 is planned for 08:10"
-    assert told.book.heard_since(at(11)) == ["R-far"]
+    day, day_and_a_half = 24 * 60, 36 * 60
+    assert set(told.book.followed_at(at(4 + day))) == {"R-1", "R-stray", "R-far"}
+    assert set(told.book.followed_at(at(5 + day))) == {"R-1", "R-far"}, "R-stray has no stop ahead"
+    assert set(told.book.followed_at(at(9 + day_and_a_half))) == {"R-1", "R-far"}, (
+        "R-1-S1 is planned for 08:10"
+    )
+    assert told.book.followed_at(at(10 + day_and_a_half)) == ["R-far"]
+    assert told.book.followed_at(at(5_000 + day)) == []
     restored = RouteBook()
     restored.load("R-stray", told.book.dump("R-stray"))
-    assert restored.heard_since(at(5)) == ["R-stray"]
+    assert restored.followed_at(at(4 + day)) == ["R-stray"] and restored.followed_at(at(5 + day)) == []
+
+
+def test_what_is_heard_of_a_route_that_is_over_is_of_one_that_nothing_is_known_of():
+    in_time, told = on_the_road(), on_the_road()
+    over = (told.route.expected_us - at(0)) / MINUTE_US + 36 * 60
+    assert kinds(in_time.hears("arrived", 2, minute=21, known=over - 1)) == [Drive]
+    assert not told.hears("arrived", 2, minute=21, known=over)
+    assert told.remaining == [] and not told.route.planned
+    assert [route.route_id for route in told.book.take_ended()] == ["R-1"]
+    assert told.book.take_ended() == []
+
+
+def test_stop_of_a_route_that_is_over_is_taken_over_whatever_its_plan_was():
+    told = Told(stops=1)
+    told.tell("stops", make_stop(1, plan_version=7), minute=1)
+    told.tell("routes", make_route("R-2"), minute=10 + 36 * 60)
+    told.tell("stops", make_stop(1) | {"route_id": "R-2"}, minute=10 + 36 * 60)
+    assert told.book.all_route_ids() == ["R-2"]
+    assert [stop.stop_id for stop in told.book.route("R-2").remaining()] == ["R-1-S1"]
 
 
 def test_ping_touches_the_route_of_its_vehicle_until_another_one_takes_over():

@@ -103,7 +103,6 @@ def test_lessons_are_the_same_however_the_log_is_cut_and_the_engine_restarted(
 
 
 def test_stakes_of_a_forgotten_route_are_dropped(tmp_path: Path) -> None:
-    settings = EngineSettings(cadence=Cadence(keep_silent_route_s=100.0, sweep_s=10.0))
-    bench = Bench(tmp_path / "w", settings)
-    bench.play(MODEL, *route_events(stops=2), tick(0), tick(3000))
+    bench = Bench(tmp_path / "w", EngineSettings(cadence=Cadence(sweep_s=10.0)))
+    bench.play(MODEL, *route_events(stops=2), tick(0), tick(2 * 86_400))
     assert staked(bench) == set()

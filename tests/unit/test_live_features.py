@@ -23,6 +23,7 @@ from features.keys import Keys
 from features.live import LiveFeatures
 from features.observations import EARTH_RADIUS_M, distance_m
 from features.online import OnlineReader, OnlineWriter, Status, Versions
+from features.route_book import RouteBook
 from features.version_files import write_versions
 from features.views import (
     DEPOT_STATE,
@@ -74,8 +75,8 @@ class Draws:
         return bool(self.random.random() < share)
 
     def lag_us(self) -> int:
-        """Mostly at once, sometimes late, sometimes by a clock that is ahead."""
-        lag_s = self.among(0, 0, 0, 1, 3, 40, 240, 301, 4_000, -2)
+        """Mostly at once, sometimes late, rarely by days, sometimes by a clock that is ahead."""
+        lag_s = self.among(0, 0, 0, 1, 3, 40, 240, 301, 4_000, -2, self.among(0, 90_000, 140_000))
         return int(lag_s * SECOND_US + (lag_s > 0) * self.random.integers(SECOND_US))
 
     def between(self, start_us: int, end_us: int) -> int:
@@ -208,13 +209,21 @@ def killed(features: LiveFeatures) -> LiveFeatures:
     return again
 
 
+def forget_old(book: RouteBook, now_us: int) -> None:
+    """What an engine does now and then."""
+    for route_id in {*book.all_route_ids()} - {*book.followed_at(now_us)}:
+        book.forget(route_id)
+
+
 def streamed(
-    history: Sequence[Record], cuts: Sequence[int], *, kill: bool = False
+    history: Sequence[Record], cuts: Sequence[int], *, kill: bool = False, sweep: bool = False
 ) -> tuple[dict[str, Any], LiveFeatures]:
-    """Versions and state of a log in micro-batches, killed after each one where asked."""
+    """Versions and state of a log in micro-batches; killed, or swept of old routes, before each one where asked."""
     features, batches = LiveFeatures(), []
     edges = sorted({0, len(history), *(min(cut, len(history)) for cut in cuts)})
     for start, end in pairwise(edges):
+        if sweep:
+            forget_old(features.book, history[start].received_us)
         batches += features.advance(history[start:end]).publications
         features = killed(features) if kill else features
     return published(batches), features
@@ -229,6 +238,12 @@ def backfilled(ordered: Frames) -> tuple[dict[str, Any], LiveFeatures]:
 def state(features: LiveFeatures) -> dict[tuple[str, str], bytes]:
     kept = {(name, key): value for name, key, value in features.dump()}
     return kept | {("route", route_id): features.book.dump(route_id) for route_id in routes_of(features)}
+
+
+def followed(features: LiveFeatures, at_us: int) -> dict[tuple[str, str], bytes]:
+    """Routes of which something may still be heard."""
+    book = features.book
+    return {("route", route_id): book.dump(route_id) for route_id in book.followed_at(at_us)}
 
 
 @thorough
@@ -262,6 +277,18 @@ def test_backfill_gives_what_the_log_gives_record_by_record(ordered: Frames):
     again, filled = backfilled(ordered)
     assert again == versions
     assert state(filled) == state(features)
+
+
+@thorough
+@given(ordered=logs(), cuts=CUTS)
+def test_forgetting_routes_that_are_over_changes_nothing(ordered: Frames, cuts: list[int]):
+    history = every_record(ordered)
+    versions, features = streamed(history, cuts)
+    again, swept = streamed(history, cuts, sweep=True)
+    assert again == versions
+    assert list(swept.dump()) == list(features.dump())
+    last_us = history[-1].received_us
+    assert followed(swept, last_us) == followed(features, last_us)
 
 
 @settings(parent=thorough, max_examples=10)
@@ -532,9 +559,10 @@ def test_a_history_in_parts_of_routes_entities_and_days_gives_what_it_gives_in_o
     write_versions(whole, backfill(ordered, features))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partitions.spans, "__defaults__", (rows_a_span,))
-        joined = backfill_in_parts(ordered, folder, DaskExecutor(), parts)
+        ends_us = max(frame["received_at"].max() for frame in ordered.values())
+        joined = backfill_in_parts(ordered, folder, DaskExecutor(), parts, ends_us=ends_us)
     assert written(folder) == written(whole)
-    assert state(joined) == state(features)
+    assert state(joined) == dict(dumped(features)) | followed(features, ends_us)
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{view.name}.parquet" for view in VIEWS)
 
 
