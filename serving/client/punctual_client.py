@@ -11,7 +11,8 @@
             print(event.type, event.subject, event.data)
 
 Every call is tried again, after the time that the service asks for, where it may be: an event has an ``event_id`` and a
-step an idempotency key, so that nothing counts twice. A client may be shared between threads.
+step an idempotency key, so that nothing counts twice. What could count twice (a new webhook, another secret) is tried
+again only where it did not begin. A client may be shared between threads.
 """
 
 from __future__ import annotations
@@ -34,17 +35,23 @@ from urllib.parse import quote, urlencode, urlsplit
 
 __all__ = [
     "Alert",
+    "Attempt",
     "Event",
+    "Explanation",
     "Forecast",
     "Incident",
     "Late",
+    "Message",
+    "Preferences",
     "Problem",
     "Punctual",
     "Reason",
     "Sent",
+    "Transition",
     "Unanswered",
     "Unreachable",
     "Verdict",
+    "Webhook",
     "Window",
     "verify_webhook",
 ]
@@ -52,6 +59,7 @@ __all__ = [
 LARGEST_BATCH = 1_000
 _MAY_PASS = (429, 503)
 _WEBHOOK_TOLERANCE_S = 300
+_PREFERRED = ("channel", "notice_minutes", "quiet_from_hour", "quiet_to_hour", "safe_place")
 
 
 class Problem(Exception):
@@ -164,15 +172,89 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class Transition:
+    """A step of an incident's life: who took it, when and why. ``before`` is None where it was opened."""
+
+    at: datetime
+    before: str | None
+    now: str
+    who: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Incident:
-    """Alerts of one cause about one subject."""
+    """Alerts of one cause about one subject, and the steps of its life, the oldest first."""
 
     incident_id: str
     cause: str
     state: str
     severity: str
     opened_at: datetime
+    transitions: tuple[Transition, ...]
     raw: dict[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A served forecast made again: whether it comes out the same, and the features that it was made of."""
+
+    forecast: Forecast
+    same: bool
+    features: dict[str, float | None]
+    code_then: str
+    code_now: str
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What a customer prefers; None is left to the operator. Hours are local, ``since`` is set by the service."""
+
+    channel: str | None = None
+    notice_minutes: int | None = None
+    quiet_from_hour: int | None = None
+    quiet_to_hour: int | None = None
+    safe_place: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where events are sent. ``secret`` is shown once, when it is made; ``state`` is ``active`` or ``disabled``."""
+
+    webhook_id: str
+    url: str | None
+    channel: str | None
+    types: tuple[str, ...]
+    description: str
+    state: str
+    reason: str | None
+    secret: str | None = field(repr=False)
+    raw: dict[str, Any] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event on its way to a webhook: ``pending``, ``sent`` or ``dead``, and why."""
+
+    event_id: str
+    type: str
+    subject: str
+    state: str
+    why: str | None
+    tries: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One delivery that was tried."""
+
+    event_id: str
+    at: datetime
+    outcome: str
+    status: int | None
+    took_ms: int
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -233,6 +315,14 @@ class Punctual:
         """How the forecast of a stop moved, the newest first."""
         answer = self._call("GET", f"/v1/stops/{_part(stop_id)}/history", {"limit": limit})
         return [_forecast(row) for row in answer["forecasts"]]
+
+    def prediction(self, prediction_id: str) -> Explanation:
+        """A served forecast by its id, made again; a ``Problem`` of status 410 once it is no longer kept."""
+        row = self._call("GET", f"/v1/predictions/{_part(prediction_id)}")
+        code = row["code_version"]
+        return Explanation(
+            _forecast(row["forecast"]), row["same"], row["features"], code["then"], code["now"]
+        )
 
     def route_eta(self, route_id: str) -> list[Forecast]:
         """The latest forecasts of the stops that a route still has to reach."""
@@ -304,6 +394,10 @@ class Punctual:
         for row in self._pages("/v1/incidents", "incidents", filters):
             yield _incident(row)
 
+    def incident(self, incident_id: str) -> Incident:
+        """One incident, with the steps of its life."""
+        return _incident(self._call("GET", f"/v1/incidents/{_part(incident_id)}"))
+
     def acknowledge(self, incident_id: str, why: str = "") -> Incident:
         """Say that somebody looks after an incident."""
         return self._step(incident_id, "acknowledge", {"why": why})
@@ -340,6 +434,78 @@ class Punctual:
             if not answer.get("next_cursor"):
                 return
             asked["cursor"] = answer["next_cursor"]
+
+    # --- customers ---
+
+    def preferences(self, customer_id: str) -> Preferences:
+        """What a customer prefers; a ``Problem`` of status 404 where nothing was said."""
+        return _preferences(self._call("GET", _preferences_path(customer_id)))
+
+    def prefer(self, customer_id: str, preferences: Preferences) -> Preferences:
+        """Set what a customer prefers, all of it; what is None is left to the operator."""
+        asked = {name: getattr(preferences, name) for name in _PREFERRED}
+        return _preferences(self._call("PUT", _preferences_path(customer_id), body=_json(asked)))
+
+    def drop_preferences(self, customer_id: str) -> None:
+        """Forget what a customer prefers."""
+        self._call("DELETE", _preferences_path(customer_id))
+
+    # --- webhooks ---
+
+    def create_webhook(
+        self,
+        url: str | None = None,
+        *,
+        channel: str | None = None,
+        types: Sequence[str] = (),
+        description: str = "",
+    ) -> Webhook:
+        """Have events sent to a URL, or to a channel that the settings name; its secret is shown this once."""
+        asked = {"url": url, "channel": channel, "types": list(types), "description": description}
+        return _webhook(self._call("POST", "/v1/webhooks", body=_json(asked), is_repeatable=False))
+
+    def webhooks(self) -> list[Webhook]:
+        """All of them, the oldest first."""
+        return [_webhook(row) for row in self._call("GET", "/v1/webhooks")["webhooks"]]
+
+    def webhook(self, webhook_id: str) -> Webhook:
+        return _webhook(self._call("GET", _webhook_path(webhook_id)))
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Forget a webhook and what was still to be sent to it."""
+        self._call("DELETE", _webhook_path(webhook_id))
+
+    def rotate_secret(self, webhook_id: str) -> str:
+        """Another secret, shown this once; earlier ones sign beside it for a while."""
+        answer = self._call("POST", _webhook_path(webhook_id, "rotate"), is_repeatable=False)
+        return str(answer["secret"])
+
+    def enable_webhook(self, webhook_id: str) -> Webhook:
+        """Send to a disabled webhook again."""
+        return _webhook(self._call("POST", _webhook_path(webhook_id, "enable")))
+
+    def test_webhook(self, webhook_id: str) -> str:
+        """Send a test event; gives its id."""
+        return str(self._call("POST", _webhook_path(webhook_id, "test"), is_repeatable=False)["event_id"])
+
+    def redeliver(self, webhook_id: str, event_ids: Sequence[str] | None = None) -> int:
+        """Send events once more, or all dead letters; gives how many."""
+        asked = {} if event_ids is None else {"event_ids": list(event_ids)}
+        return int(
+            self._call("POST", _webhook_path(webhook_id, "redeliver"), body=_json(asked))["redelivered"]
+        )
+
+    def messages(self, webhook_id: str, **filters: str) -> list[Message]:
+        """What is and was sent to a webhook, the newest first; ``state`` and ``limit`` narrow it."""
+        rows = self._call("GET", _webhook_path(webhook_id, "messages"), filters)["messages"]
+        names = ("event_id", "type", "subject", "state", "why", "tries")
+        return [Message(**{name: row[name] for name in names}) for row in rows]
+
+    def attempts(self, webhook_id: str, **filters: str) -> list[Attempt]:
+        """The delivery log of a webhook, the newest first; ``event_id`` and ``limit`` narrow it."""
+        rows = self._call("GET", _webhook_path(webhook_id, "attempts"), filters)["attempts"]
+        names = ("event_id", "outcome", "status", "took_ms", "detail")
+        return [Attempt(**{name: row[name] for name in names}, at=_instant(row["at"])) for row in rows]
 
     # --- the stream ---
 
@@ -399,11 +565,14 @@ class Punctual:
         body: bytes | None = None,
         media_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
+        is_repeatable: bool = True,
     ) -> dict[str, Any]:
         target = f"{path}?{urlencode(query)}" if query else path
         sent = (
             self._headers() | ({"Content-Type": media_type} if body is not None else {}) | dict(headers or {})
         )
+        if not is_repeatable:
+            self.close()  # an idle connection that the service has closed would look like one that broke off
         for turn in range(1, self._tries + 1):
             try:
                 return self._once(method, target, body, sent)
@@ -413,7 +582,7 @@ class Punctual:
                 time.sleep(problem.retry_after_s or _pause_s(turn))
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                if turn == self._tries:
+                if turn == self._tries or not (is_repeatable or isinstance(error, ConnectionRefusedError)):
                     raise Unreachable(f"{method} {path} of {self._url.netloc}: {error!r}") from error
                 time.sleep(_pause_s(turn))
         raise AssertionError("tries is at least 1")
@@ -500,7 +669,32 @@ def _unanswered(row: Mapping[str, Any]) -> Unanswered:
 
 def _incident(row: dict[str, Any]) -> Incident:
     names = ("incident_id", "cause", "state", "severity")
-    return Incident(**{name: row[name] for name in names}, opened_at=_instant(row["opened_at"]), raw=row)
+    steps = tuple(
+        Transition(_instant(step["at"]), step["from"], step["to"], step["who"], step["why"])
+        for step in row["transitions"]
+    )
+    opened_at = _instant(row["opened_at"])
+    return Incident(**{name: row[name] for name in names}, opened_at=opened_at, transitions=steps, raw=row)
+
+
+def _preferences(row: Mapping[str, Any]) -> Preferences:
+    return Preferences(**{name: row[name] for name in _PREFERRED}, since=_instant(row["since"]))
+
+
+def _preferences_path(customer_id: str) -> str:
+    return f"/v1/customers/{_part(customer_id)}/preferences"
+
+
+def _webhook(row: dict[str, Any]) -> Webhook:
+    names = ("webhook_id", "url", "channel", "description", "state", "reason")
+    shown = {name: value for name, value in row.items() if name != "secret"}
+    return Webhook(
+        **{name: row[name] for name in names}, types=tuple(row["types"]), secret=row.get("secret"), raw=shown
+    )
+
+
+def _webhook_path(webhook_id: str, what: str = "") -> str:
+    return f"/v1/webhooks/{_part(webhook_id)}" + (f"/{what}" if what else "")
 
 
 def _event(position: int, message: Mapping[str, str]) -> Event:

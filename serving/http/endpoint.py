@@ -10,12 +10,14 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope as Scoped
 
 from serving.http import wire
 from serving.http.access import Guard
@@ -36,7 +38,25 @@ LIMIT: Described = {
 GUARDED = (401, 403, 429)
 #: What any call without one may.
 OPEN = (429,)
+#: Stands for a slash within an id while a path is matched; no text that was decoded holds it.
+_SLASH = "\udc2f"
 _IN_PATH = re.compile(r"{(\w+)(?::\w+)?}")
+
+
+class IdRoute(Route):
+    """A route whose ids may hold slashes, sent as ``%2F``: a path is cut where it was sent with a slash, not after."""
+
+    def matches(self, scope: Scoped) -> tuple[Match, Scoped]:
+        raw = scope.get("raw_path") or b""
+        if b"%2f" not in raw.lower():
+            return super().matches(scope)
+        parts = raw.decode("ascii", "replace").split("/")
+        path = "/".join(unquote(part).replace("/", _SLASH) for part in parts)
+        match, found = super().matches({**scope, "path": path})
+        if match is not Match.NONE:
+            given = {name: value.replace(_SLASH, "/") for name, value in found["path_params"].items()}
+            found["path_params"] = given
+        return match, found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +101,7 @@ class Endpoint:
 
     def route(self) -> Route:
         guard = Middleware(Guard, call=self.name, needed=self.scope)
-        return Route(self.path, self.handle, methods=[self.method], name=self.name, middleware=[guard])
+        return IdRoute(self.path, self.handle, methods=[self.method], name=self.name, middleware=[guard])
 
     @property
     def described_path(self) -> str:
@@ -91,7 +111,13 @@ class Endpoint:
         """The OpenAPI operation object."""
         document: dict[str, Any] = {"operationId": self.name, "summary": self.summary}
         in_path = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": "Percent-encoded, a slash in it as well (`%2F`).",
+                "schema": {"type": "string"},
+            }
             for name in _IN_PATH.findall(self.path)
         ]
         if in_path or self.query:

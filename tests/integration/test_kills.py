@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import sqlite3
 import threading
 import time
@@ -70,11 +68,22 @@ class Killer:
         self.killed: dict[str, int] = {"engine": 0, "worker": 0}
 
     def strike(self) -> None:
-        target = self._draw.choice(list(self.killed))
+        """Kill one that lives; where all have just died, wait for one that was started again."""
+        while not self._strike(self._draw.choice(list(self.killed))):
+            time.sleep(0.02)
+
+    def _strike(self, target: str) -> bool:
         workers = self._workers() if target == "worker" else []
         target = "worker" if workers else "engine"
-        os.kill(self._draw.choice(workers or [self._service.engine.pid]), signal.SIGKILL)
+        try:
+            process = psutil.Process(self._draw.choice(workers or [self._service.engine.pid]))
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
         self.killed[target] += 1
+        return True
 
     def _workers(self) -> list[int]:
         found = []

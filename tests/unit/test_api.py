@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -14,7 +15,7 @@ from serving.http import wire
 from serving.settings import ServiceSettings
 from serving.storage.log import Clock, EventLog, NewEvent
 from serving.times import to_rfc3339
-from tests.api_client import SETTINGS, Client, calling, inline, play, refused, wire_ping
+from tests.api_client import SETTINGS, Client, calling, crown, inline, play, refused, wire_ping
 from tests.builders import NOON_US
 from tests.engine_bench import MODEL, FakeForecaster, late_day, route_events, tick
 
@@ -302,3 +303,21 @@ def test_the_log_that_cannot_be_written_is_said(client: Client) -> None:
     assert client.get("/v1/summary").json()["log"]["seq"] == 0
     assert "send it again" in refused(answer, 503, "storage-full")
     assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("route_id", ["R/1", "R%2F1", "a/b/eta", "/", "R 1/%25", "ü/é"])
+def test_ids_with_slashes_are_asked_for_percent_encoded(tmp_path: Path, route_id: str) -> None:
+    workspace = Workspace(tmp_path / "w")
+    crown(workspace)
+    play(workspace, MODEL, *route_events(route_id, stops=2), tick(0))
+    stop_id, part = f"{route_id}-S1", quote(route_id, safe="")
+    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
+        forecasts = client.get(f"/v1/routes/{part}/eta").json()["forecasts"]
+        assert [row["stop_id"] for row in forecasts] == [stop_id, f"{route_id}-S2"]
+        for what in ("", "/eta", "/history", "/timeline"):
+            answer = client.get(f"/v1/stops/{quote(stop_id, safe='')}{what}")
+            assert answer.status_code == 200, (what, answer.text)
+        unknown = client.get("/v1/stops/no%2Fbody/eta")
+        assert unknown.json()["detail"] == "stop 'no/body' is not known"
+        assert client.get("/v1%2Fstops/x/eta").status_code == 404
+        assert client.request("PATCH", f"/v1/routes/{part}/eta").status_code == 405

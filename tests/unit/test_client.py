@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -21,6 +22,7 @@ from data_contracts.workspace import Workspace
 from serving.client import punctual_client
 from serving.client.punctual_client import (
     Forecast,
+    Preferences,
     Problem,
     Punctual,
     Unanswered,
@@ -140,6 +142,9 @@ def test_alerts_come_page_by_page(punctual: Punctual) -> None:
 def test_an_incident_is_acknowledged(punctual: Punctual) -> None:
     incident = next(punctual.incidents(state="open"))
     assert punctual.acknowledge(incident.incident_id, "on it").incident_id == incident.incident_id
+    found = punctual.incident(incident.incident_id)
+    assert found.transitions[0].before is None and found.transitions[0].now == "open"
+    assert found.transitions[0].at == found.opened_at
     with pytest.raises(Problem):
         punctual.resolve("I-nobody")
 
@@ -150,6 +155,46 @@ def test_a_silence_is_given_and_one_that_nobody_gave_is_not_ended(punctual: Punc
         punctual.silence(30, colour="red")
     with pytest.raises(Problem):
         punctual.end_silence("nobody")
+
+
+def test_a_prediction_that_never_was_is_a_problem(punctual: Punctual) -> None:
+    with pytest.raises(Problem, match="404 unknown-prediction"):
+        punctual.prediction("p/0")
+
+
+def test_preferences_are_set_read_and_dropped(punctual: Punctual) -> None:
+    wanted = Preferences(channel="sms", quiet_from_hour=22, quiet_to_hour=7)
+    kept = punctual.prefer("K-1/a", wanted)
+    assert kept == punctual.preferences("K-1/a") and kept.since is not None
+    assert replace(kept, since=None) == wanted
+    punctual.drop_preferences("K-1/a")
+    with pytest.raises(Problem) as caught:
+        punctual.preferences("K-1/a")
+    assert caught.value.status == 404
+
+
+def test_a_webhook_is_set_up_tried_and_removed(punctual: Punctual) -> None:
+    made = punctual.create_webhook("https://hooks.example.com/p", types=["stop.delay.*"], description="ours")
+    assert made.secret is not None and made.secret.startswith("whsec_") and made.secret not in repr(made)
+    assert punctual.webhook(made.webhook_id).secret is None
+    assert [each.webhook_id for each in punctual.webhooks()] == [made.webhook_id]
+    assert punctual.rotate_secret(made.webhook_id) not in ("", made.secret)
+    event_id = punctual.test_webhook(made.webhook_id)
+    (message,) = punctual.messages(made.webhook_id, state="pending")
+    assert (message.event_id, message.tries) == (event_id, 0)
+    assert punctual.attempts(made.webhook_id) == [] and punctual.redeliver(made.webhook_id) == 0
+    assert punctual.redeliver(made.webhook_id, [event_id]) == 1
+    assert punctual.enable_webhook(made.webhook_id).state == "active"
+    punctual.remove_webhook(made.webhook_id)
+    assert punctual.webhooks() == []
+
+
+def test_a_webhook_is_not_made_twice_by_a_broken_connection(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    handler.answers = [(503, {}), (0, {}), (201, {})]
+    with Punctual(url) as client, pytest.raises(Unreachable):
+        client.create_webhook("https://hooks.example.com/p")
+    assert len(handler.asked) == 2, "a busy service did not begin, one that broke off may have"
 
 
 def test_the_key_is_sent(workspace: Workspace, tmp_path: Path) -> None:
@@ -191,6 +236,9 @@ class Flaky(BaseHTTPRequestHandler):
         self.rfile.read(length)
         type(self).asked.append((self.path, self.headers.get("Idempotency-Key")))
         status, headers = type(self).answers.pop(0)
+        if not status:
+            self.close_connection = True
+            return
         body = b'{"incident": null, "rows": [], "type": "/problems/x", "detail": "later"}'
         self.send_response(status)
         for name, value in headers.items():
