@@ -58,12 +58,12 @@ class Reason(StrEnum):
 
     BELOW_THRESHOLD = "BELOW_THRESHOLD"
     TOO_LATE_TO_ACT = "TOO_LATE_TO_ACT"
-    TOO_EARLY_TO_TELL = "TOO_EARLY_TO_TELL"
     HOLDING = "HOLDING"
     COOLING_DOWN = "COOLING_DOWN"
     RISK_HELD = "RISK_HELD"
     WITHIN_HYSTERESIS = "WITHIN_HYSTERESIS"
     RISK_MOVED = "RISK_MOVED"
+    TIME_TO_TELL = "TIME_TO_TELL"
     ESCALATED = "ESCALATED"
     RECEDING = "RECEDING"
     RISK_RECEDED = "RISK_RECEDED"
@@ -87,8 +87,8 @@ class AlertPolicy:
     """Thresholds on the late probability, how long it must stay past them, and what lateness weighs.
 
     least_lead_s : a risk is worth an alert only while this much is left before the promise's end
-    most_lead_s : a risk waits until no more than this is left, since more is known then; None: it never waits.
-        A promise that is impossible does not wait
+    most_lead_s : nobody is told of a risk before no more than this is left, since more is known then; operators have
+        it in its incident at once. None: whoever is told is told at once. A promise that is impossible does not wait
     update_step : how far the strength of a rule that is about no stop moves before its alert is updated
     update_step_s : how far the expected lateness of a stop moves before anybody is told again
     impossible_quantile : a promise is impossible once the courier is later with this probability
@@ -149,7 +149,7 @@ class Signal:
     late_s : how late a stop is expected to be
     told : why the rule says so, a stable word
     actionable : whether there is still time to act on it; an alert that is open stays so
-    early : whether it can wait, since more will be known
+    early : whether telling it can wait, since more will be known
     ended : why no more will come
     """
 
@@ -173,7 +173,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What is remembered of one rule's subject between two instants."""
+    """What is remembered of one rule's subject between two instants.
+
+    announced : whether it was time to tell of its alert
+    """
 
     slot: str
     kind: Kind
@@ -184,6 +187,7 @@ class Watch:
     alert_id: str | None = None
     above_since_us: int | None = None
     below_since_us: int | None = None
+    announced: bool = False
     told_strength: float = 0.0
     told_late_s: float = 0.0
     told_us: int = 0
@@ -223,8 +227,7 @@ def end(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
     if signal.ended is None:
         return None
     action = Action.RESOLVE if watch.phase is Phase.OPEN else Action.NONE
-    quiet = _quiet(watch, signal.as_of_us)
-    return Decision(action=action, reason=signal.ended, watch=quiet, alert_id=watch.alert_id)
+    return _over(watch, signal, signal.ended, action)
 
 
 def recede(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
@@ -235,8 +238,7 @@ def recede(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None
     if signal.as_of_us - since_us < signal.bars.clear_s * US:
         waiting = replace(watch, below_since_us=since_us)
         return Decision(action=Action.NONE, reason=Reason.RECEDING, watch=waiting)
-    quiet = _quiet(watch, signal.as_of_us)
-    return Decision(action=Action.RESOLVE, reason=Reason.RISK_RECEDED, watch=quiet, alert_id=watch.alert_id)
+    return _over(watch, signal, Reason.RISK_RECEDED, Action.RESOLVE)
 
 
 def follow(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
@@ -250,25 +252,25 @@ def follow(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None
     rested = signal.as_of_us - watch.told_us >= policy.update_rest_s * US
     escalated = _rank(signal.rule) > _rank(watch.rule)
     moved = rested and _has_moved(watch, signal, policy)
-    if not escalated and not moved:
+    due = not watch.announced and _is_due(signal)
+    if not (escalated or moved or due):
         return Decision(action=Action.NONE, reason=Reason.WITHIN_HYSTERESIS, watch=watch)
-    updated = replace(watch, rule=signal.rule if escalated else watch.rule)
-    if moved:
+    updated = replace(watch, rule=signal.rule if escalated else watch.rule, announced=watch.announced or due)
+    if moved or due:
         updated = _told(updated, signal)
-    reason = Reason.ESCALATED if escalated else Reason.RISK_MOVED
+    reason = Reason.TIME_TO_TELL if due else Reason.ESCALATED if escalated else Reason.RISK_MOVED
+    is_news = due or (moved and watch.announced)
     return Decision(
-        action=Action.UPDATE, reason=reason, watch=updated, alert_id=updated.alert_id, is_news=moved
+        action=Action.UPDATE, reason=reason, watch=updated, alert_id=updated.alert_id, is_news=is_news
     )
 
 
 def stay_quiet(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
-    """Below the threshold, or when nobody can act on it any more or need do so yet, only the last end is remembered."""
-    if signal.strength >= signal.bars.open_at and signal.actionable and not signal.early:
+    """Below the threshold, or where nobody can act on it any more, nothing is remembered but the last end."""
+    if signal.strength >= signal.bars.open_at and signal.actionable:
         return None
     quiet = watch if watch.above_since_us is None else replace(watch, above_since_us=None)
-    reason = Reason.BELOW_THRESHOLD
-    if signal.strength >= signal.bars.open_at:
-        reason = Reason.TOO_EARLY_TO_TELL if signal.early else Reason.TOO_LATE_TO_ACT
+    reason = Reason.BELOW_THRESHOLD if signal.actionable else Reason.TOO_LATE_TO_ACT
     return Decision(action=Action.NONE, reason=reason, watch=quiet)
 
 
@@ -282,7 +284,7 @@ def hold(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
 
 
 def dedupe(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | None:
-    """What was just resolved does not open again at once."""
+    """What was told and has just been resolved does not open again at once."""
     if watch.resolved_us is None or signal.as_of_us - watch.resolved_us >= policy.cool_down_s * US:
         return None
     return Decision(action=Action.NONE, reason=Reason.COOLING_DOWN, watch=watch)
@@ -295,9 +297,16 @@ def open_alert(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision | 
         rule=signal.rule,
         phase=Phase.OPEN,
         alert_id=f"{signal.rule.value}:{signal.subject_id}:{signal.as_of_us}",
+        announced=not signal.early,
         below_since_us=None,
     )
-    return Decision(action=Action.OPEN, reason=Reason.RISK_HELD, watch=opened, alert_id=opened.alert_id)
+    return Decision(
+        action=Action.OPEN,
+        reason=Reason.RISK_HELD,
+        watch=opened,
+        alert_id=opened.alert_id,
+        is_news=opened.announced,
+    )
 
 
 STAGES: tuple[Stage, ...] = (end, recede, follow, stay_quiet, hold, dedupe, open_alert)
@@ -309,6 +318,22 @@ def decide(watch: Watch, signal: Signal, policy: AlertPolicy) -> Decision:
         if (decision := stage(watch, signal, policy)) is not None:
             return decision
     raise AssertionError("the last stage always decides")
+
+
+def _is_due(signal: Signal) -> bool:
+    """Whether it is time to tell of a risk: it is high now, and there is still time to act but no more to wait."""
+    return signal.strength >= signal.bars.open_at and signal.actionable and not signal.early
+
+
+def _over(watch: Watch, signal: Signal, reason: Reason, action: Action) -> Decision:
+    """An alert that nobody was told of ends as it lived."""
+    return Decision(
+        action=action,
+        reason=reason,
+        watch=_quiet(watch, signal.as_of_us),
+        alert_id=watch.alert_id,
+        is_news=watch.announced,
+    )
 
 
 def _has_moved(watch: Watch, signal: Signal, policy: AlertPolicy) -> bool:
@@ -327,7 +352,7 @@ def _rank(rule: Rule) -> int:
 
 
 def _quiet(watch: Watch, as_of_us: int) -> Watch:
-    resolved_us = as_of_us if watch.phase is Phase.OPEN else watch.resolved_us
+    resolved_us = as_of_us if watch.announced else watch.resolved_us
     return Watch(
         slot=watch.slot,
         kind=watch.kind,

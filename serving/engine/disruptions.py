@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 
 from features.live import LiveFeatures
-from serving.decisions.alerts import Action, AlertPolicy, Decision, Rule, Signal
+from features.routes import StopPlan
+from serving.decisions.alerts import Action, AlertPolicy, Decision, Reason, Rule, Signal
 from serving.decisions.grouping import IncidentPolicy, Place, Zones
 from serving.decisions.incidents import Cause, Incident, Refused
 from serving.decisions.rules import RulePolicy
@@ -88,15 +89,32 @@ class Disruptions:
         news = risk_news(forecast, self._policy.severity(weighed_min), judgement.told)
         if decision.action is Action.UPDATE:
             self.incidents.weighed(decision.alert_id or "", weighed_min, at_us, batch)
-            if not self.silences.is_empty:
-                again = _new(decision, surroundings.place_of_stop(self._features.book, plan))
-                hushed = self._is_silenced(again, self.incidents.of_alert(again.alert_id), at_us)
-                decision = replace(decision, is_news=decision.is_news and not hushed)
-            self._telling.update(decision, news, at_us, batch)
+            self._updated(decision, plan, news, at_us, batch)
             return
         place = surroundings.place_of_stop(self._features.book, plan)
         alert = _new(decision, place, weighed_min, judgement.told)
         self._joined(decision, alert, news, at_us, NO_ZONES, batch)
+
+    def _updated(
+        self, decision: Decision, plan: StopPlan | None, news: Document, at_us: int, batch: Batch
+    ) -> None:
+        """The alert of a stop has moved, or it is time to tell of it."""
+        hushed = decision.is_news and self._is_hushed(decision, plan, at_us)
+        if hushed and decision.reason is Reason.TIME_TO_TELL:
+            self._telling.hush(decision, news, at_us, batch)
+        else:
+            self._telling.update(
+                replace(decision, is_news=decision.is_news and not hushed), news, at_us, batch
+            )
+
+    def _is_hushed(self, decision: Decision, plan: StopPlan | None, at_us: int) -> bool:
+        incident = self.incidents.of_alert(decision.alert_id or "")
+        if decision.reason is Reason.TIME_TO_TELL and incident is not None and self._is_inhibiting(incident):
+            return True
+        if self.silences.is_empty:
+            return False
+        again = _new(decision, surroundings.place_of_stop(self._features.book, plan))
+        return self._is_silenced(again, incident, at_us)
 
     def ended(self, decisions: Iterable[Decision], at_us: int, batch: Batch) -> None:
         """Alerts that are over."""

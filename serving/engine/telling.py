@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import structlog
 
-from serving.decisions.alerts import Action, AlertPolicy, Decision, Kind
+from serving.decisions.alerts import Action, AlertPolicy, Decision, Kind, Reason
 from serving.decisions.incidents import Incident
 from serving.engine.batch import Batch
 from serving.engine.desk import Revision
@@ -46,6 +46,10 @@ class Telling:
         """An alert was opened or has changed, in an incident or in none."""
         self._keep(decision, news | {"incident_id": incident.incident_id if incident else None}, at_us, batch)
 
+    def hush(self, decision: Decision, news: Document, at_us: int, batch: Batch) -> None:
+        """It is time to tell of an open alert, and its incident speaks for it by now or nobody wants to hear."""
+        self._keep(decision, news | {"inhibited": True}, at_us, batch)
+
     def silent(
         self, decision: Decision, news: Document, at_us: int, batch: Batch, *, incident: Incident | None
     ) -> None:
@@ -81,6 +85,7 @@ class Telling:
                 "updated_at": to_rfc3339(at_us),
                 "resolved_at": to_rfc3339(at_us) if is_over else None,
                 "decision": decision.reason.value,
+                "told_at": known["told_at"] or (to_rfc3339(at_us) if decision.is_news else None),
             }
         )
         if is_over:
@@ -89,7 +94,7 @@ class Telling:
             self.open[alert_id] = alert
         batch.alerts[alert_id] = _stored(alert, at_us)
         if alert["subject"]["kind"] == Kind.STOP and decision.is_news and not alert["inhibited"]:
-            event_type, subject = EVENT_OF[decision.action], alert["stop_id"]
+            event_type, subject = _event_of(decision), alert["stop_id"]
             batch.outbox.append(outbox_event(event_type, subject, at_us, alert, about=alert_id))
         log.info(f"alert_{decision.action.value}", alert_id=alert_id, reason=decision.reason.value)
 
@@ -143,6 +148,11 @@ def risk_news(forecast: Document, severity: str, told: str) -> Document:
     }
 
 
+def _event_of(decision: Decision) -> EventType:
+    is_first = decision.reason is Reason.TIME_TO_TELL
+    return EventType.DELAY_PREDICTED if is_first else EVENT_OF[decision.action]
+
+
 def _new_alert(decision: Decision, at_us: int) -> Document:
     watch = decision.watch
     return {
@@ -154,6 +164,7 @@ def _new_alert(decision: Decision, at_us: int) -> Document:
         "route_id": watch.route_id,
         "incident_id": None,
         "inhibited": False,
+        "told_at": None,
         "opened_at": to_rfc3339(at_us),
         "updated_at": to_rfc3339(at_us),
         "resolved_at": None,

@@ -192,6 +192,7 @@ class Alert(BaseModel):
     inhibited: bool = Field(
         description="Whether it sends no event, since its incident speaks for it or a silence covers it."
     )
+    told_at: datetime | None = Field(description="When it was time to tell of it; null while that waits.")
     opened_at: datetime
     updated_at: datetime
     resolved_at: datetime | None

@@ -54,7 +54,7 @@ def as_swept(policy: AlertPolicy, row: Mapping[str, Any]) -> AlertPolicy:
 
 
 def late_spans(paths: Paths, outcomes: Mapping[str, StopOutcome], policy: AlertPolicy) -> list[AlertSpan]:
-    """Alerts of the stop rules over stored risks, by the same stages as the engine's."""
+    """Alerts of the stop rules over stored risks, by the same stages as the engine's, from when they are told."""
     spans: list[AlertSpan] = []
     for stop_id, outcome in outcomes.items():
         path = paths.get(stop_id)
@@ -237,8 +237,8 @@ def _spans_of(path: RiskPath, outcome: StopOutcome, policy: AlertPolicy) -> list
         signal = stop_signal(outcome.stop_id, "", now, None, policy)
         decision = decide(watch or Watch.blank(signal), signal, policy)
         watch = None if decision.watch.is_blank else decision.watch
-        if decision.action is Action.OPEN:
+        if (decision.action is Action.OPEN and decision.is_news) or decision.reason is Reason.TIME_TO_TELL:
             spans.append(AlertSpan(stop_id=outcome.stop_id, rule=signal.rule.value, opened_us=at_us))
-        elif decision.action is Action.RESOLVE and decision.reason is not Reason.STOP_REACHED:
+        elif decision.action is Action.RESOLVE and decision.is_news:
             spans[-1] = replace(spans[-1], resolved_us=at_us)
     return spans

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.live import LiveFeatures
+from serving.decisions.alerts import Rule
 from serving.decisions.incidents import Incident
 from serving.decisions.rules import StopNow, stop_signal
 from serving.engine.advice import Adviser
@@ -53,6 +54,7 @@ class Rehearsal:
     """One run; what it gathers is complete once the last tick is over.
 
     advice : incidents as they stood when actions were proposed, with the instant
+    announced : by alert, when it was time to tell of it and by which rule
     """
 
     features: LiveFeatures
@@ -61,6 +63,7 @@ class Rehearsal:
     incidents: dict[str, Incident] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
     advice: list[tuple[int, Incident]] = field(default_factory=list)
+    announced: dict[str, tuple[int, Rule]] = field(default_factory=dict)
     desk: Desk = field(init=False)
     disruptions: Disruptions = field(init=False)
     last_us: int = 0
@@ -89,16 +92,16 @@ class Rehearsal:
         self.told.update(event.type for event in batch.outbox)
 
     def spans(self) -> list[AlertSpan]:
-        """Alerts about stops, as the evaluation takes them; their rule is the one that opened them."""
+        """Alerts about stops, as the evaluation takes them: from when they were told, by the rule that fired then."""
         return [
             AlertSpan(
                 stop_id=alert.stop_id,
-                rule=alert.alert_id.partition(":")[0],
-                opened_us=alert.opened_us,
+                rule=self.announced[alert_id][1].value,
+                opened_us=self.announced[alert_id][0],
                 resolved_us=alert.resolved_us,
             )
-            for alert in self.alerts.values()
-            if alert.stop_id is not None
+            for alert_id, alert in self.alerts.items()
+            if alert.stop_id is not None and alert_id in self.announced
         ]
 
     def _judge(self, risks: Risks, row: int, batch: Batch) -> Judgement:
@@ -113,4 +116,6 @@ class Rehearsal:
         level = plan.service_level if plan else None
         signal = stop_signal(stop_id, risks.route_ids[row], now, level, self.settings.alerts)
         decision = self.desk.follow(signal, batch)
+        if decision is not None and decision.watch.announced and decision.alert_id is not None:
+            self.announced.setdefault(decision.alert_id, (risks.as_of_us, signal.rule))
         return Judgement(row=row, plan=plan, alert=decision, told=signal.told, revision=None)

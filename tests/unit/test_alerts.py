@@ -251,3 +251,54 @@ def test_a_stop_is_told_of_no_oftener_than_its_minutes_move(risks: list[tuple[fl
             assert abs(late_s - told_s[-1]) >= AT_ONCE.update_step_s
         if decision.action in (Action.OPEN, Action.UPDATE) and decision.is_news:
             told_s.append(late_s)
+
+
+# --- when to tell ---
+
+
+def follow_waiting(*risks: tuple[float, bool], policy: AlertPolicy = AT_ONCE) -> list[Decision]:
+    """One decision a minute of a stop's risk; whether telling it can wait."""
+    watch, decisions = NOTHING, []
+    for minute, (probability, early) in enumerate(risks):
+        risk = risk_of(probability, minute * MINUTE_US, policy=policy, early=early)
+        decisions.append(decide(watch, risk, policy))
+        watch = decisions[-1].watch
+    return decisions
+
+
+def news(decisions: list[Decision]) -> list[tuple[str, str]]:
+    return [
+        (decision.action.value, decision.reason.value)
+        for decision in decisions
+        if decision.action is not Action.NONE and decision.is_news
+    ]
+
+
+def test_a_risk_that_may_wait_has_its_alert_at_once_and_is_told_when_it_is_time() -> None:
+    decisions = follow_waiting((0.6, True), (0.6, True), (0.6, False), (0.6, False))
+    assert actions(decisions) == ["open", "update"]
+    assert news(decisions) == [("update", "TIME_TO_TELL")]
+
+
+def test_a_risk_that_is_lower_by_then_is_told_when_it_is_high_again() -> None:
+    assert news(follow_waiting((0.6, True), (0.4, False), (0.4, False))) == []
+    assert news(follow_waiting((0.6, True), (0.4, False), (0.6, False))) == [("update", "TIME_TO_TELL")]
+
+
+def test_an_alert_that_nobody_was_told_of_ends_in_silence_and_may_come_back_at_once() -> None:
+    receding = [(0.6, True), (0.1, True), (0.1, True), (0.6, False)]
+    decisions = follow_waiting(*receding)
+    assert actions(decisions) == ["open", "resolve", "open"]
+    assert news(decisions) == [("open", "RISK_HELD")]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60))
+def test_nobody_hears_the_end_of_what_they_were_not_told(risks: list[tuple[float, bool]]) -> None:
+    told: set[str] = set()
+    for decision in follow_waiting(*risks):
+        if decision.action is Action.NONE or not decision.is_news:
+            continue
+        alert_id = decision.alert_id or ""
+        is_first = decision.action is Action.OPEN or decision.reason is Reason.TIME_TO_TELL
+        assert is_first == (alert_id not in told)
+        told.add(alert_id)

@@ -399,6 +399,33 @@ def test_a_storm_that_has_passed_hands_its_late_stops_to_their_route_without_ano
     assert told == ["disruption.opened", "disruption.closed"]
 
 
+def test_operators_have_a_risk_at_once_and_customers_when_no_more_is_to_be_waited_for(tmp_path: Path) -> None:
+    now, later = (
+        Bench(
+            tmp_path / name, EngineSettings(alerts=AlertPolicy(most_lead_s=most_s, impossible_quantile=1.01))
+        )
+        for name, most_s in (("now", None), ("later", 1800.0))
+    )
+    for each in (now, later):
+        each.play(*late_day())
+    first, second = (
+        {
+            event["subject"]: event["time"]
+            for event in reversed(each.events())
+            if event["type"] == "stop.delay.predicted"
+        }
+        for each in (now, later)
+    )
+    assert set(second) <= set(first) and all(second[stop_id] >= first[stop_id] for stop_id in second)
+    assert any(second.get(stop_id, "") > first[stop_id] for stop_id in second)
+    opened = [{(a["stop_id"], a["opened_at"]) for a in each.late_stops()} for each in (now, later)]
+    assert opened[0] == opened[1]
+    told = [{(i["incident_id"], i["told_at"]) for i in incidents_of(each)} for each in (now, later)]
+    assert told[0] == told[1] and told[0]
+    for alert in later.late_stops():
+        assert alert["told_at"] is None or alert["told_at"] == second[alert["stop_id"]]
+
+
 def test_a_command_takes_effect_at_its_place_in_the_log(bench: Bench) -> None:
     bench.play(*stormy_day())
     storm = next(each for each in incidents_of(bench) if each["cause"] == "storm")["incident_id"]
