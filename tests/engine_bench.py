@@ -52,7 +52,7 @@ class FakeForecast:
         raw = self.raw
         numbers = (raw.median_s[row], raw.below_s[row], raw.above_s[row])
         median_s, below_s, above_s = map(float, numbers)
-        return Stake(zone_id=None, median_s=median_s, below_s=below_s, above_s=above_s)
+        return Stake(sides=(), median_s=median_s, below_s=below_s, above_s=above_s)
 
     def window(self, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         levels = ((1 - coverage) / 2, (1 + coverage) / 2)
@@ -84,7 +84,12 @@ class FakeForecaster:
         self.version = version
 
     def forecast(self, vectors: Vectors, live: OnlineCalibrator | None = None) -> FakeForecast:
-        moved_s = 0.0 if live is None else 600.0 * np.interp(QUANTILE_LEVELS, GRID, live.shift)
+        moved_s = np.zeros((len(vectors), len(QUANTILE_LEVELS)))
+        if live is not None:
+            shifts = live.shifts(vectors.base_s, [()] * len(vectors))
+            moved_s = 600.0 * np.array([np.interp(QUANTILE_LEVELS, GRID, row) for row in shifts]).reshape(
+                moved_s.shape
+            )
         return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S + moved_s, 0.0))
 
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[FakeReason]]:

@@ -15,7 +15,7 @@ from data_contracts.errors import NoTrainingRowsError
 from training.baselines import Lookup, PlainLightGBM, plan_s
 from training.curves import late_curve, promise_curve, route_fan, width_curve
 from training.dataset import Dataset
-from training.forecaster import DeliveryForecaster
+from training.forecaster import DeliveryForecaster, sides_of_rows
 from training.intervals import cluster_intervals, row_values
 from training.late_risk import LateClassifier
 from training.metrics import (
@@ -107,6 +107,7 @@ def evaluate(
         rows.test.arrival_s,
         rows.test.vectors.as_of_us,
         rows.test.outcome_known_us,
+        sides_of_rows(rows.test.vectors),
     )
     tell("figures")
     lookup_test = lookup.predict(rows.test)

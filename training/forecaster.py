@@ -33,7 +33,7 @@ from training.calibration import Calibrator, Raw
 from training.dataset import Dataset
 from training.delivery import DeliveryForecast
 from training.doors import DOOR, Doors, fit_doors
-from training.online import OnlineCalibrator
+from training.online import OnlineCalibrator, Sides, sides_of
 from training.quantiles import GRID
 from training.reasons import Reason, Usual, explain
 from training.situations import Situations, with_dropout
@@ -51,6 +51,7 @@ WORTH_ANOTHER = 0.997
 WORTH_THE_SIZE = 0.99
 GOLDEN_ROWS = 16
 MANIFEST = "forecaster.json"
+_HOUR_AT = FEATURE_NAMES.index("hour_of_day")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,17 @@ class DeliveryForecaster:
 
     def forecast(self, vectors: Vectors, live: OnlineCalibrator | None = None) -> DeliveryForecast:
         """Calibrated distributions of each row, moved by what has been learned since training."""
-        seen, shift = self.situations.seen(vectors), None if live is None else live.shift
+        seen = self.situations.seen(vectors)
         raw = self._raw(seen)
+        shift = None if live is None else live.shifts(raw.median_s, sides_of_rows(vectors))
         arrival = self.calibrator.forecast(raw, shift)
         completion = arrival
         if self.doors is not None:
             completion = self.doors.completion(arrival, raw, seen.matrix, shift)
-        return DeliveryForecast(arrival.grid_s, arrival.mean_s, completion, raw, vectors.zone_ids)
+        hours = vectors.matrix[:, _HOUR_AT]
+        return DeliveryForecast(
+            arrival.grid_s, arrival.mean_s, completion, raw, vectors.zone_ids, hours, shift
+        )
 
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[Reason]]:
         """Why some rows are late, dearest cause first."""
@@ -346,6 +351,12 @@ class _Median:
     def predict(self, matrix: NDArray[np.float32]) -> Float:
         base_s = np.tile(self.base_s, len(matrix) // max(len(self.base_s), 1))
         return self.target.arrival_s("median", self.predictor.predict(matrix), base_s) - base_s
+
+
+def sides_of_rows(vectors: Vectors) -> list[Sides]:
+    """Parts of the live calibration that each row belongs to beside its horizon."""
+    zone_ids = vectors.zone_ids or [None] * len(vectors)
+    return [sides_of(*each) for each in zip(zone_ids, vectors.matrix[:, _HOUR_AT].tolist(), strict=True)]
 
 
 def day_folds(days: NDArray[np.str_], folds: int) -> NDArray[np.int64]:

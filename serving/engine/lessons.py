@@ -8,20 +8,19 @@ are taken up at ticks, so that a log replayed in other micro-batches teaches the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import orjson
 
 from features.route_book import RouteBook
 from serving.engine.scoring import Forecaster, Scores
-from serving.engine.taught import UNTAUGHT, Taught
+from serving.engine.taught import UNTAUGHT, PartRow, Taught
 from serving.storage.database import statements
 from serving.times import US
 from training.calibration import group_of
-from training.online import OnlineCalibrator, Stake
+from training.online import Stake
 
 #: Stop, horizon, instant, model version and stake, as they lie in ``ops.db``.
 StakeRow = tuple[str, int, int, str, bytes]
@@ -38,10 +37,12 @@ class Waiting:
 
 @dataclass(slots=True)
 class Learned:
-    """What one micro-batch changed: calibrations by model version, new stakes, and stops whose stakes are settled."""
+    """What one micro-batch changed: parts of calibrations, new stakes, and stops whose stakes are settled.
 
-    calibrations: dict[str, Taught] = field(default_factory=dict)
-    shifts: list[tuple[str, int, int, bytes]] = field(default_factory=list)
+    parts : model version, instant, and what was taught then
+    """
+
+    parts: list[tuple[str, int, PartRow]] = field(default_factory=list)
     stakes: dict[tuple[str, int], Waiting] = field(default_factory=dict)
     settled: dict[str, None] = field(default_factory=dict)
 
@@ -55,15 +56,10 @@ class Learned:
                 for key, each in self.stakes.items()
             ),
         )
-        bodies = (
-            (version, orjson.dumps(taught.live.to_json()))
-            for version, taught in self.calibrations.items()
-            if taught.live is not None
-        )
-        connection.executemany(sql["save_calibration"], bodies)
-        connection.executemany(sql["save_shift"], self.shifts)
+        rows = ((version, at_us, *part) for version, at_us, part in self.parts)
+        connection.executemany(sql["save_part"], rows)
         if forget_before_us is not None:
-            connection.execute(sql["forget_shifts"], (forget_before_us,))
+            connection.execute(sql["forget_parts"], (forget_before_us, forget_before_us))
 
 
 class Lessons:
@@ -73,9 +69,10 @@ class Lessons:
         self._taught: dict[str, Taught] = {}
         self._waiting: dict[str, dict[int, Waiting]] = {}
 
-    def restore(self, calibrations: Iterable[tuple[str, bytes]], stakes: Iterable[StakeRow]) -> None:
-        """Take up what was committed."""
-        self._taught = {version: calibration_from(body) for version, body in calibrations}
+    def restore(self, parts: Iterable[tuple[str, str, int, bytes]], stakes: Iterable[StakeRow]) -> None:
+        """Take up what was committed: the latest of each part of each model version, and what waits."""
+        by_version = groupby(sorted(parts), key=lambda each: each[0])
+        self._taught = {version: UNTAUGHT.after(row[1:] for row in rows) for version, rows in by_version}
         for stop_id, horizon, as_of_us, version, body in stakes:
             waiting = Waiting(as_of_us, version, Stake.from_json(orjson.loads(body)))
             self._waiting.setdefault(stop_id, {})[horizon] = waiting
@@ -101,9 +98,9 @@ class Lessons:
         Stops of which the same instant told are one lesson; a stop that was given up teaches nothing.
         """
         outcomes = sorted(self._outcomes(route_ids, book, learned), key=lambda each: each[0])
-        live, lessons = self.taught(model.version).live or OnlineCalibrator(), 0
-        live = OnlineCalibrator.from_json(live.to_json()) if outcomes else live
-        for _, together in groupby(outcomes, key=lambda each: each[0]):
+        before, lessons = self.taught(model.version), 0
+        live = before.fresh()
+        for (known_us, _), together in groupby(outcomes, key=lambda each: each[0]):
             made = [
                 (waiting.stake, (arrived_us - waiting.as_of_us) / US)
                 for _, stop_id, arrived_us in together
@@ -111,12 +108,12 @@ class Lessons:
                 if waiting.model_version == model.version
             ]
             if made:
-                live.observe(model.calibrator, [stake for stake, _ in made], [after for _, after in made])
+                stakes, after_s = zip(*made, strict=True)
+                live.observe(model.calibrator, stakes, after_s, known_us)
                 lessons += 1
         if lessons:
             self._taught[model.version] = taught = Taught.of(live)
-            learned.calibrations[model.version] = taught
-            learned.shifts.append((model.version, taught.number, at_us, taught.shift))
+            learned.parts += [(model.version, at_us, part) for part in taught.changed_since(before)]
         return lessons
 
     def forget(self, stop_ids: Iterable[str], learned: Learned) -> None:
@@ -149,9 +146,3 @@ class Lessons:
             learned.stakes.pop((stop_id, horizon), None)
         learned.settled[stop_id] = None
         return [waiting[horizon] for horizon in sorted(waiting)]
-
-
-def calibration_from(body: bytes | None) -> Taught:
-    """What an API worker scores with, from what the engine committed."""
-    state: Mapping[str, Any] | None = orjson.loads(body) if body else None
-    return UNTAUGHT if state is None else Taught.of(OnlineCalibrator.from_json(state))

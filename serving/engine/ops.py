@@ -211,9 +211,9 @@ class OpsStore:
     def open_alerts(self) -> list[dict[str, Any]]:
         return [orjson.loads(body) for (body,) in self._connection.execute(self._sql["open_alerts"])]
 
-    def calibrations(self) -> Iterator[tuple[str, bytes]]:
-        """Each model version with what it has been taught."""
-        return iter(self._connection.execute(statements("lessons")["calibrations"]))
+    def taught_parts(self) -> Iterator[tuple[str, str, int, bytes]]:
+        """What each model version has been taught: version, part, state that changed it last, and its numbers."""
+        return iter(self._connection.execute(statements("lessons")["all_parts"]))
 
     def stakes(self) -> Iterator[tuple[str, int, int, str, bytes]]:
         """Stop, horizon, instant, model version and stake of all that wait for their outcome."""

@@ -15,14 +15,18 @@ from serving.decisions.silences import Silence
 from serving.engine.forecasts import instant_of
 from serving.engine.history import Span, history_of, kept_at, spans
 from serving.engine.kept import KeptForecast
-from serving.engine.lessons import calibration_from
 from serving.engine.ops import Checkpoint, OutboxEvent, promise_from
 from serving.engine.packing import EngineRow
 from serving.engine.taught import UNTAUGHT, Taught
 from serving.storage.database import connect_to_read, statements
+from training.online import EVERY
 
 #: Where a row stands in a list, newest first, and its text.
 Placed = tuple[int, str, bytes]
+
+
+#: No state of a calibration has a number beyond.
+LATEST = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class OpsReader:
 
     def __init__(self, path: Path) -> None:
         self._sql, self._lessons = statements("ops"), statements("lessons")
-        self._last_taught: tuple[bytes, Taught] | None = None
+        self._taught: dict[str, Taught] = {}
         self._connection = connect_to_read(path)
         self._lock = threading.Lock()
 
@@ -77,20 +81,20 @@ class OpsReader:
     def taught(self, model_version: str) -> Taught:
         """What outcomes have taught a model so far."""
         with self._lock:
-            row = self._connection.execute(self._lessons["calibration"], (model_version,)).fetchone()
-        if row is None:
-            return UNTAUGHT
-        if self._last_taught is None or self._last_taught[0] != row[0]:
-            self._last_taught = (row[0], calibration_from(row[0]))
-        return self._last_taught[1]
+            known = self._taught.get(model_version, UNTAUGHT)
+            since = self._connection.execute(self._lessons["parts"], (model_version, known.number, LATEST))
+            if rows := since.fetchall():
+                known = self._taught[model_version] = known.after(rows)
+        return known
 
     def taught_then(self, model_version: str, number: int) -> Taught | None:
         """What a model had been taught when a forecast was made; None where that is no longer known."""
         if not number:
             return UNTAUGHT
         with self._lock:
-            row = self._connection.execute(self._lessons["shift"], (model_version, number)).fetchone()
-        return None if row is None else Taught.from_shift(number, row[0])
+            rows = self._connection.execute(self._lessons["parts"], (model_version, 0, number)).fetchall()
+        is_whole = (EVERY, number) in ((part, changed) for part, changed, _ in rows)
+        return UNTAUGHT.after(rows) if is_whole else None
 
     def history(self, stop_id: str, limit: int) -> list[bytes]:
         """Kept forecasts of a stop, the newest first."""

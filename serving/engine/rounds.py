@@ -63,7 +63,7 @@ class Rounds:
     def restore(self, ops: OpsStore, as_of_us: int) -> None:
         self._routes = {route.route_id: route for route in ops.cadences()}
         self._tails = ops.history_tails()
-        self._lessons.restore(ops.calibrations(), ops.stakes())
+        self._lessons.restore(ops.taught_parts(), ops.stakes())
         self.desk.restore(ops.promises(), ops.watches())
         self.disruptions.restore(ops, as_of_us)
 

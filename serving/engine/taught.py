@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from training.online import OnlineCalibrator
+
+#: A part of a calibration as it lies in ``ops.db``: its name, the state that changed it last, and its numbers.
+PartRow = tuple[str, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +28,25 @@ class Taught:
     def of(cls, live: OnlineCalibrator) -> Taught:
         return cls(live.seen, live) if live.seen else UNTAUGHT
 
-    @classmethod
-    def from_shift(cls, number: int, shift: bytes) -> Taught:
-        """As it was when a forecast was made: what moved it, without what it goes on learning with."""
-        return cls(number, OnlineCalibrator(seen=number, shift=np.frombuffer(shift, np.float64)))
+    def after(self, parts: Iterable[PartRow]) -> Taught:
+        """With parts as they were committed since."""
+        live, number = self.fresh(), self.number
+        for name, changed, numbers in parts:
+            live.parts[name] = np.frombuffer(numbers, np.float64)
+            number = max(number, changed)
+        live.seen = number
+        return Taught.of(live)
 
-    @property
-    def shift(self) -> bytes:
-        """What it adds to each level, float64."""
-        return b"" if self.live is None else np.asarray(self.live.shift, np.float64).tobytes()
+    def fresh(self) -> OnlineCalibrator:
+        """One that may go on learning without moving this."""
+        return OnlineCalibrator() if self.live is None else self.live.copy()
+
+    def changed_since(self, before: Taught) -> list[PartRow]:
+        """Parts that were taught something since."""
+        if self.live is None:
+            return []
+        changed = self.live.changed_since(before.live or OnlineCalibrator())
+        return [(name, self.number, part.tobytes()) for name, part in changed.items()]
 
 
 UNTAUGHT = Taught()

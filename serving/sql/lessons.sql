@@ -1,15 +1,13 @@
 -- name: schema
 CREATE TABLE IF NOT EXISTS calibration (
-    model_version TEXT PRIMARY KEY,
-    body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS calibration_shift (
     model_version TEXT NOT NULL,
+    part TEXT NOT NULL,
     number INTEGER NOT NULL,
     as_of_us INTEGER NOT NULL,
-    shift BLOB NOT NULL,
-    PRIMARY KEY (model_version, number)
+    numbers BLOB NOT NULL,
+    PRIMARY KEY (model_version, part, number)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS calibration_states ON calibration (model_version, number);
 CREATE TABLE IF NOT EXISTS stakes (
     stop_id TEXT NOT NULL,
     horizon INTEGER NOT NULL,
@@ -19,27 +17,21 @@ CREATE TABLE IF NOT EXISTS stakes (
     PRIMARY KEY (stop_id, horizon)
 ) WITHOUT ROWID;
 
--- name: save_calibration
-INSERT INTO calibration (model_version, body) VALUES (?, ?)
-ON CONFLICT (model_version) DO UPDATE SET body = excluded.body
+-- name: save_part
+INSERT INTO calibration (model_version, as_of_us, part, number, numbers) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (model_version, part, number) DO NOTHING
 
--- name: calibrations
-SELECT model_version, body FROM calibration
+-- name: all_parts
+SELECT model_version, part, max(number), numbers FROM calibration GROUP BY model_version, part
 
--- name: calibration
-SELECT body FROM calibration WHERE model_version = ?
+-- name: parts
+SELECT part, max(number), numbers FROM calibration WHERE model_version = ? AND number > ? AND number <= ?
+GROUP BY part
 
--- name: save_shift
-INSERT INTO calibration_shift (model_version, number, as_of_us, shift) VALUES (?, ?, ?, ?)
-ON CONFLICT (model_version, number) DO NOTHING
-
--- name: shift
-SELECT shift FROM calibration_shift WHERE model_version = ? AND number = ?
-
--- name: forget_shifts
-DELETE FROM calibration_shift WHERE as_of_us < ?
-    AND EXISTS (SELECT 1 FROM calibration_shift AS later WHERE later.model_version = calibration_shift.model_version
-                AND later.number > calibration_shift.number)
+-- name: forget_parts
+DELETE FROM calibration WHERE as_of_us < ?
+    AND EXISTS (SELECT 1 FROM calibration AS later WHERE later.model_version = calibration.model_version
+                AND later.part = calibration.part AND later.number > calibration.number AND later.as_of_us < ?)
 
 -- name: save_stake
 INSERT INTO stakes (stop_id, horizon, as_of_us, model_version, body) VALUES (?, ?, ?, ?, ?)

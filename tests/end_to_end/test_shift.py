@@ -28,7 +28,7 @@ from pipelines.simulation.parameters import Parameters
 from pipelines.simulation.world import World
 from training.boosters import BoosterSettings
 from training.dataset import Dataset, build, instants
-from training.forecaster import train
+from training.forecaster import sides_of_rows, train
 from training.instants import Instants
 from training.online import replay_online
 
@@ -122,7 +122,12 @@ def coverage(seed: int, shift: str, folder: Path) -> Coverage:
     test = rows.where(~taught & np.isfinite(rows.arrival_s))
     raw = forecaster.raw(test.vectors)
     live = replay_online(
-        forecaster.calibrator, raw, test.arrival_s, test.vectors.as_of_us, test.outcome_known_us
+        forecaster.calibrator,
+        raw,
+        test.arrival_s,
+        test.vectors.as_of_us,
+        test.outcome_known_us,
+        sides_of_rows(test.vectors),
     )
     after = np.flatnonzero(test.days >= ONSET.isoformat())
     judged = after[np.argsort(test.outcome_known_us[after], kind="stable")][300:1300]

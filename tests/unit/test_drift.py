@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serving.engine.drift import DriftPolicy, drift
 from serving.engine.taught import UNTAUGHT, Taught
 from training.calibration import HIGH, LOW
-from training.online import OnlineCalibrator
+from training.online import EVERY, OnlineCalibrator, Outcomes
 from training.quantiles import GRID
 
 POLICY = DriftPolicy()
@@ -21,7 +21,15 @@ def taught(lessons: int, coverage: float) -> Taught:
     """A calibration after so many lessons, of which the last had windows that held this share."""
     error = np.zeros(len(GRID))
     error[HIGH], error[LOW] = (0.8 - coverage) / 2, -(0.8 - coverage) / 2
-    return Taught.of(OnlineCalibrator(seen=lessons, error=error))
+    parts = {EVERY: np.array([*error, *np.zeros(len(GRID)), 0.0])}
+    return Taught.of(OnlineCalibrator(seen=lessons, parts=parts))
+
+
+def outcome(score: float, live: OnlineCalibrator | None = None) -> Outcomes:
+    """Of one forecast of an hour, told as ``live`` would move it, or never moved."""
+    median_s, sides = np.array([3600.0]), [()]
+    told = np.zeros((1, len(GRID))) if live is None else live.shifts(median_s, sides)
+    return Outcomes(np.array([score]), median_s, SHAPES, told, sides)
 
 
 @pytest.mark.parametrize("coverage", [0.6, 0.97])
@@ -46,18 +54,17 @@ def test_it_is_told_once_in_a_hundred_lessons_while_it_lasts() -> None:
 def test_a_calibrated_stream_is_seldom_called_a_drift(seed: int) -> None:
     draw, live, alarms = np.random.default_rng(seed), OnlineCalibrator(), 0
     for _ in range(300):
-        before = Taught.of(live)
-        before = Taught(before.number, before.live)
-        live.update(draw.normal(), SHAPES)
+        before = Taught.of(live.copy())
+        live.learn(outcome(draw.normal(), live), live.seen * 60_000_000)
         alarms += drift(before, Taught.of(live), POLICY) is not None
     assert alarms <= 1
 
 
 def test_a_stream_that_widens_by_half_is_called_one() -> None:
-    draw, live, alarms = np.random.default_rng(1), OnlineCalibrator(rate=0.0), 0
+    draw, live, alarms = np.random.default_rng(1), OnlineCalibrator(), 0
     for _ in range(500):
-        before = Taught(live.seen, live)
-        live.update(2.5 * draw.normal(), SHAPES)
+        before = Taught.of(live.copy())
+        live.learn(outcome(2.5 * draw.normal()), live.seen * 60_000_000)
         alarms += drift(before, Taught.of(live), POLICY) is not None
     assert alarms >= 3
 
