@@ -34,6 +34,7 @@ SPREAD_S = np.array([-600, -480, -240, 0, 240, 480, 600], np.float64)
 @dataclass(frozen=True)
 class FakeForecast:
     quantiles_s: NDArray[np.float64]
+    told: NDArray[np.float64] | None = None
 
     @property
     def mean_s(self) -> NDArray[np.float64]:
@@ -84,13 +85,12 @@ class FakeForecaster:
         self.version = version
 
     def forecast(self, vectors: Vectors, live: OnlineCalibrator | None = None) -> FakeForecast:
-        moved_s = np.zeros((len(vectors), len(QUANTILE_LEVELS)))
+        moved_s, told = np.zeros((len(vectors), len(QUANTILE_LEVELS))), None
         if live is not None:
-            shifts = live.shifts(vectors.base_s, [()] * len(vectors))
-            moved_s = 600.0 * np.array([np.interp(QUANTILE_LEVELS, GRID, row) for row in shifts]).reshape(
-                moved_s.shape
-            )
-        return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S + moved_s, 0.0))
+            told = live.shifts(vectors.base_s, [()] * len(vectors))
+            for row, shift in enumerate(told):
+                moved_s[row] = 600.0 * np.interp(QUANTILE_LEVELS, GRID, shift)
+        return FakeForecast(np.maximum(vectors.base_s[:, None] + SPREAD_S + moved_s, 0.0), told)
 
     def reasons(self, vectors: Vectors, rows: Sequence[int]) -> list[list[FakeReason]]:
         return [[FakeReason()] for _ in rows]

@@ -204,6 +204,12 @@ class OnlineCalibrator:
         """Parts that have learned since."""
         return {name: part for name, part in self.parts.items() if before.parts.get(name) is not part}
 
+    @classmethod
+    def standing(cls, seen: int, shift: Float) -> OnlineCalibrator:
+        """One that moves every forecast by the same."""
+        part = np.array([*shift, *np.zeros(len(GRID)), 0.0])
+        return cls(seen, {str(horizon): part for horizon in range(HORIZONS)})
+
     def copy(self) -> OnlineCalibrator:
         return OnlineCalibrator(self.seen, dict(self.parts))
 

@@ -97,8 +97,8 @@ def explained(
 
 def _taught(ops: OpsReader, kept: KeptForecast) -> Taught:
     number = kept.made_with.calibration
-    if kept.shift is not None and number:
-        return Taught.from_shift(number, kept.shift)
+    if kept.shift and number:
+        return Taught.as_told(number, kept.shift)
     taught = ops.taught_then(kept.model_version, number)
     if taught is None:
         raise NoLongerKeptError(

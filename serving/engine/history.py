@@ -44,7 +44,7 @@ class KeptNow:
     """A forecast that goes into the history.
 
     start_us, end_us : its window of the stated ``coverage``
-    shift : what the live calibration added to it, where it was told
+    shift : what the live calibration moved it by; as long for every forecast of one instant
     """
 
     stop_id: str
@@ -88,10 +88,10 @@ class HistoryWriter:
 
     def _add(self, connection: sqlite3.Connection, rows: Sequence[KeptNow]) -> int:
         first, packed = rows[0], pack([each.row for each in rows])
-        shift = first.shift if first.is_told else None
-        size = len(packed) + len(shift or b"") + PLACE_BYTES * len(rows)
+        shifts = b"".join(each.shift for each in rows) if first.is_told else None
+        size = len(packed) + len(shifts or b"") + PLACE_BYTES * len(rows)
         block = connection.execute(
-            self._sql["save_block"], (first.is_told, first.as_of_us, size, first.coverage, shift, packed)
+            self._sql["save_block"], (first.is_told, first.as_of_us, size, first.coverage, shifts, packed)
         ).lastrowid
         places = (
             (each.stop_id, each.as_of_us, block, place, each.start_us, each.end_us)
@@ -127,11 +127,17 @@ def kept_at(
     connection: sqlite3.Connection, prediction_id: str, as_of_us: int
 ) -> tuple[KeptRow, bytes | None] | None:
     """A forecast of an instant by its id, with the shift of its calibration where that is kept with it."""
-    for packed, shift in connection.execute(statements("history")["of_instant"], (as_of_us,)):
-        for row in unpack(packed):
+    for packed, shifts in connection.execute(statements("history")["of_instant"], (as_of_us,)):
+        rows = unpack(packed)
+        for place, row in enumerate(rows):
             if orjson.loads(row[0])["prediction_id"] == prediction_id:
-                return row, shift
+                return row, None if shifts is None else _share(shifts, place, len(rows))
     return None
+
+
+def _share(together: bytes, place: int, places: int) -> bytes:
+    each = len(together) // places
+    return together[place * each : (place + 1) * each]
 
 
 def all_kept(connection: sqlite3.Connection) -> Iterator[KeptRow]:

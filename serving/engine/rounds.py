@@ -225,7 +225,7 @@ class Rounds:
                     start_us=int(scores.start_us[row]),
                     end_us=int(scores.end_us[row]),
                     coverage=scores.coverage,
-                    shift=scores.shift,
+                    shift=scores.shift(row),
                     row=(body, vector, base_s, made_with),
                 )
             )

@@ -41,6 +41,8 @@ class Forecast(Distribution, Protocol):
     def completion(self) -> Distribution: ...
     @property
     def raw(self) -> Raw: ...
+    @property
+    def told(self) -> Float | None: ...
     def stake(self, row: int) -> Stake: ...
 
 
@@ -73,7 +75,6 @@ class Scores:
     """Forecasts of n stops at one instant, with what they were made from.
 
     calibration : number of the state of the live calibration, 0 where nothing was learned since training
-    shift : what that state adds to each level, as bytes
     rank : (n,) place among the remaining stops, 1 is the next
     forecast : as it left the model, in seconds after ``as_of_us``
     quantiles_us : (n, 7) int64; mean_us, start_us, end_us : (n,) int64, microseconds since the epoch
@@ -86,7 +87,6 @@ class Scores:
     as_of_us: int
     coverage: float
     calibration: int
-    shift: bytes
     vectors: Vectors
     rank: Int
     promises: list[Promise | None]
@@ -118,6 +118,11 @@ class Scores:
     def window(self, row: int) -> DeliveryWindow:
         """The window that a customer would be told."""
         return DeliveryWindow(start_us=int(self.told_start_us[row]), end_us=int(self.told_end_us[row]))
+
+    def shift(self, row: int) -> bytes:
+        """What the live calibration moved a row by, float64; nothing where it had learned nothing."""
+        told = self.forecast.told
+        return b"" if told is None else told[row].tobytes()
 
     def risk(self, row: int) -> float | None:
         """Late probability of a row, None where nothing was promised."""
@@ -167,7 +172,6 @@ def scores_of(
         as_of_us=as_of_us,
         coverage=manner.coverage,
         calibration=manner.taught.number,
-        shift=manner.taught.shift,
         vectors=vectors,
         rank=rank,
         promises=promises,

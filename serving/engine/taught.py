@@ -28,6 +28,11 @@ class Taught:
     def of(cls, live: OnlineCalibrator) -> Taught:
         return cls(live.seen, live) if live.seen else UNTAUGHT
 
+    @classmethod
+    def as_told(cls, number: int, shift: bytes) -> Taught:
+        """What moves a forecast as it was moved when it was told."""
+        return cls(number, OnlineCalibrator.standing(number, np.frombuffer(shift, np.float64)))
+
     def after(self, parts: Iterable[PartRow]) -> Taught:
         """With parts as they were committed since."""
         live, number = self.fresh(), self.number

@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS forecast_block (
     as_of_us INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     coverage REAL NOT NULL,
-    shift BLOB,
+    shifts BLOB,
     packed BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS forecast_block_age ON forecast_block (is_told, as_of_us, bytes);
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS forecast_place (
 ) WITHOUT ROWID;
 
 -- name: save_block
-INSERT INTO forecast_block (is_told, as_of_us, bytes, coverage, shift, packed) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO forecast_block (is_told, as_of_us, bytes, coverage, shifts, packed) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: save_place
 INSERT OR REPLACE INTO forecast_place (stop_id, as_of_us, block, place, start_us, end_us) VALUES (?, ?, ?, ?, ?, ?)
@@ -45,7 +45,7 @@ SELECT b.packed, p.place FROM forecast_place AS p JOIN forecast_block AS b USING
 WHERE p.stop_id = ? ORDER BY p.as_of_us DESC LIMIT ?
 
 -- name: of_instant
-SELECT packed, shift FROM forecast_block WHERE is_told IN (0, 1) AND as_of_us = ?
+SELECT packed, shifts FROM forecast_block WHERE is_told IN (0, 1) AND as_of_us = ?
 
 -- name: everything
 SELECT packed FROM forecast_block ORDER BY block

@@ -31,7 +31,10 @@ from serving.times import US
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=40).map(str.encode)
 VECTOR = st.binary(min_size=12, max_size=12)
 ROW = st.tuples(TEXT, VECTOR, st.floats(allow_nan=False), TEXT)
-SHIFT = b"shift"
+
+
+def shift_of(stop_id: str) -> bytes:
+    return f"{stop_id:>8}".encode()
 
 
 def kept(stop_id: str, at_s: int, is_told: bool = False) -> KeptNow:
@@ -45,7 +48,7 @@ def kept(stop_id: str, at_s: int, is_told: bool = False) -> KeptNow:
         start_us=at_s * US,
         end_us=(at_s + 60) * US,
         coverage=0.8,
-        shift=SHIFT,
+        shift=shift_of(stop_id),
         row=(orjson.dumps(body), vector, float(at_s), b"[]"),
     )
 
@@ -79,11 +82,11 @@ def test_a_stop_has_its_forecasts_backwards_whatever_block_they_lie_in(
 ) -> None:
     writer = HistoryWriter(HistoryLimits())
     writer.write(connection, [kept(f"S-{n}", at) for at in (1, 2) for n in range(70)], None)
-    writer.write(connection, [kept("S-69", 3, is_told=True)], None)
+    writer.write(connection, [kept(f"S-{n}", 3, is_told=True) for n in range(40, 70)], None)
     assert ids(connection, "S-69") == ["S-69@3", "S-69@2", "S-69@1"]
     assert history_of(connection, "nobody", 9) == []
     row, shift = kept_at(connection, "S-69@3", 3 * US) or ((b"",), b"")
-    assert row == kept("S-69", 3).row and shift == SHIFT
+    assert row == kept("S-69", 3).row and shift == shift_of("S-69")
     row, shift = kept_at(connection, "S-69@2", 2 * US) or ((b"",), b"")
     assert row == kept("S-69", 2).row and shift is None
     assert kept_at(connection, "S-69@2", 1 * US) is None
