@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -48,6 +49,7 @@ class Patience:
     ready_s: float = 60.0
     stop_s: float = 10.0
     look_s: float = 0.1
+    ask_s: float = 1.0
     restart_s: float = 1.0
     most_restarts: int = 20
     restarts_fade_s: float = 600.0
@@ -55,6 +57,7 @@ class Patience:
 
 #: Processes that keep all that they know on disk: one that ends is started again where it stood.
 CRASH_ONLY = ("engine", "sender")
+NO_ANSWER = "the HTTP server does not answer"
 
 
 @dataclass(slots=True)
@@ -102,27 +105,31 @@ class Service:
         self.server = self._spawn("serving.http_process", self.host, str(self.port))
         self._compact_at_s = time.monotonic() + self.compact_every_s
 
-    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
-        """Return once forecasts can be asked for, or on ``stop``; say plainly if that does not happen in time."""
-        deadline_s = time.monotonic() + self.patience.ready_s
-        while time.monotonic() < deadline_s:
-            if stop is not None and stop.is_set():
-                return
-            self.look_after()
-            with suppress(httpx.TransportError):
-                if self._is_ready():
-                    log.info("service_ready", url=self.base_url)
-                    return
+    def wait_until_ready(self) -> None:
+        """Return once forecasts can be asked for; say plainly what is missing if that does not happen in time."""
+        deadline_s, missing = time.monotonic() + self.patience.ready_s, self.missing()
+        while missing is not None:
+            if time.monotonic() > deadline_s:
+                raise WorkspaceError(
+                    f"the service was not ready within {self.patience.ready_s:.0f} s: {missing}",
+                    where=str(self.workspace.root),
+                    next_step="see its output",
+                )
             time.sleep(self.patience.look_s)
-        raise WorkspaceError(
-            f"the service was not ready within {self.patience.ready_s:.0f} s",
-            where=str(self.workspace.root),
-            next_step="see its output; is there a champion (models/champion.json)?",
-        )
+            self.look_after()
+            missing = self.missing()
+        log.info("service_ready", url=self.base_url)
 
-    def _is_ready(self) -> bool:
-        """Ask the server; its certificate is for the outside, and is not checked here, where nothing is told."""
-        return httpx.get(f"{self.base_url}/readyz", timeout=2.0, verify=not self.tls.is_on).status_code == 200
+    def missing(self) -> str | None:
+        """Why forecasts cannot be asked for yet; None where they can.
+
+        The certificate is for the outside, and is not checked here, where nothing is told.
+        """
+        try:
+            answer = httpx.get(f"{self.base_url}/readyz", timeout=2.0, verify=not self.tls.is_on)
+        except httpx.TransportError:
+            return NO_ANSWER
+        return None if answer.status_code == HTTPStatus.OK else answer.text
 
     def look_after(self) -> None:
         """Start again what may crash; a server that ended ends the service. Compact the log once in a while."""
@@ -222,9 +229,32 @@ def serve(
         signal.signal(name, told_to_stop)
     with ExitStack() as stack:
         service = stack.enter_context(_started(workspace, host, port, None, patience or Patience()))
-        service.wait_until_ready(stop)
+        status = Status(service)
         while not stop.wait(service.patience.look_s) and os.getppid() == parent:
             service.look_after()
+            status.tell(time.monotonic())
+
+
+class Status:
+    """Tells whether forecasts can be asked for, and what is missing, each time that it is another thing.
+
+    A service that is not ready goes on: it takes events, and may be given its first model while it runs.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._due_s = service, 0.0
+        self._missing: str | None = NO_ANSWER
+
+    def tell(self, now_s: float) -> None:
+        """Ask once in a while; ``now_s`` is a monotonic clock."""
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + self._service.patience.ask_s
+        before, self._missing = self._missing, self._service.missing()
+        if self._missing is None and before is not None:
+            log.info("service_ready", url=self._service.base_url)
+        elif self._missing != before:
+            log.warning("service_not_ready", url=self._service.base_url, missing=self._missing)
 
 
 def refuse_unlocked(workspace: Workspace, host: str) -> None:

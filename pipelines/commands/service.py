@@ -27,9 +27,9 @@ def demo(
 def serve(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 3000,
 ) -> None:
-    """Serve a workspace: one engine and the HTTP API, until stopped."""
+    """Serve a workspace: engine, sender and HTTP API, until stopped; without a model, events are taken all the same."""
     from serving.logs import configure_logging
     from serving.supervisor import serve as run
 

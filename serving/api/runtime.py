@@ -67,7 +67,7 @@ class Runtime:
         if silence_s is None:
             return "the engine does not apply the log yet: it is starting, or ended"
         if silence_s > self.settings.engine_silent_s:
-            return f"the engine has given no sign of life for {silence_s:.0f} s"
+            return f"the engine has given no sign of life for over {self.settings.engine_silent_s:g} s"
         return None if self.has_model else "the engine has not taken up a model yet"
 
     def now_us(self) -> int:

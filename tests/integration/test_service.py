@@ -83,31 +83,44 @@ def test_readiness_says_what_is_missing(workspace: Workspace, tmp_path: Path) ->
         service = Service(workspace, "127.0.0.1", free_port(), output, PATIENCE)
         service.start()
         try:
-            until(lambda: "no model is loaded" in unready(service), within_s=60.0)
+            until(lambda: "no model is loaded" in (service.missing() or ""), within_s=60.0)
             away.rename(workspace.champion)
             service.wait_until_ready()
             os.kill(service.engine.pid, signal.SIGSTOP)
-            until(lambda: "no sign of life for" in unready(service))
+            until(lambda: "no sign of life for" in (service.missing() or ""))
             os.kill(service.engine.pid, signal.SIGCONT)
-            until(lambda: not unready(service))
+            until(lambda: service.missing() is None)
             service.engine.kill()
             service.engine.wait()
             service.look_after()
-            assert "starting, or ended" in unready(service)
-            until(lambda: not unready(service))
+            assert "starting, or ended" in (service.missing() or "")
+            until(lambda: service.missing() is None)
         finally:
             service.stop()
     assert not workspace.heartbeat.exists()
 
 
-def unready(service: Service) -> str:
-    """Why a service is not ready; empty where it is."""
+def test_a_workspace_without_a_model_takes_events_and_is_ready_once_it_has_one(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    away = workspace.champion.rename(workspace.champion.with_suffix(".away"))
+    port, output = free_port(), tmp_path / "service.log"
+    command = [sys.executable, "-m", "pipelines.cli", "serve", "-w", str(workspace.root), "--port", str(port)]
+    with output.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        answer = httpx.get(f"{service.base_url}/readyz", timeout=2.0)
-    except httpx.TransportError:
-        return "it does not listen"
-    assert answer.status_code in (200, 503)
-    return "" if answer.status_code == 200 else answer.text
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
+            until(lambda: "no model is loaded" in said(output), within_s=60.0)
+            send(client, *plan("R-1"), moment("tick", NOON_US))
+            assert client.get("/v1/stops/R-1-S1/eta").status_code == 404
+            away.rename(workspace.champion)
+            until(lambda: '"service_ready"' in said(output), within_s=30.0)
+            send(client, moment("tick", NOON_US + 60 * US))
+            assert client.get("/v1/stops/R-1-S1/eta").status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(30.0) == 0
+    assert said(output).count("service_not_ready") >= 1
 
 
 def test_a_workspace_is_served_once(workspace: Workspace, tmp_path: Path) -> None:
