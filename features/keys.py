@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -104,6 +103,8 @@ def _renamed(combined: Int, name_of: Callable[[int], str]) -> Keys:
     if len(numbered) < MANY:
         codes, found = factorize(numbered)
     else:
+        import pandas as pd  # a fifth of a second, and most processes never have so many rows
+
         codes, uniques = pd.factorize(combined)
         codes, found = codes.astype(np.int64), uniques.tolist()
     # Two combinations may have one name, and a key that is missing has none.
@@ -123,6 +124,8 @@ def _without_none(codes: Int, names: list[str | None]) -> Keys:
 def factorize(keys: Sequence[K]) -> tuple[Int, list[K]]:
     """Codes of keys by first appearance, and the keys themselves."""
     if len(keys) >= MANY and isinstance(keys[0], str) and None not in keys:
+        import pandas as pd
+
         numbers, uniques = pd.factorize(np.array(keys, object))
         return numbers.astype(np.int64), uniques.tolist()
     codes: dict[K, int] = {}

@@ -25,11 +25,14 @@ from data_contracts.errors import WorkspaceError
 from data_contracts.switches import OFF_SWITCHES
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
 from serving.engine.heartbeat import forget
+from serving.engine.ops import OPS_LAYOUT
 from serving.http.access import is_loopback
 from serving.http.key_file import read_keys
 from serving.meters import METRICS_VARIABLE
 from serving.processes import claimed
 from serving.settings import Tls, load_settings
+from serving.storage.database import refuse_other_layout
+from serving.storage.log import LOG_LAYOUT
 from serving.upkeep.retention import Retention
 
 log = structlog.get_logger(__name__)
@@ -153,18 +156,23 @@ class Service:
             self.compaction = self._spawn("serving.compaction_process", str(self.workspace.root.resolve()))
 
     def stop(self) -> None:
-        """End all processes with everything they started: politely, then not."""
-        running = (self.server, *(getattr(self, name) for name in CRASH_ONLY), self.compaction)
-        processes = [each for each in running if each is not None]
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(self.patience.stop_s)
-            except subprocess.TimeoutExpired:
-                log.warning("process_killed", pid=process.pid)
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+        """End all processes with everything they started, each politely, then not.
+
+        The API ends first, with the requests that it has begun and the engine still to answer them; then the engine,
+        whose events the sender still takes; the sender last.
+        """
+        for process in (self.server, self.compaction, self.engine, self.sender):
+            if process is not None:
+                self._end(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        _signal_group(process, signal.SIGTERM)
+        try:
+            process.wait(self.patience.stop_s)
+        except subprocess.TimeoutExpired:
+            log.warning("process_killed", pid=process.pid)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
 
     def _restart(self, name: str, code: int) -> None:
         """Start a process again, unless that was tried just now or too often."""
@@ -308,6 +316,8 @@ def _started(
     tls, every_s = checked_tls(workspace), load_settings(workspace).retention.every_s
     if not tls.is_on and not is_loopback(host):
         log.warning("served_without_tls", host=host)
+    refuse_other_layout(workspace.log, LOG_LAYOUT)
+    refuse_other_layout(workspace.ops, OPS_LAYOUT)
     with claimed(workspace.run / "service.lock"):
         service = Service(workspace, host, port, output, patience, tls=tls, compact_every_s=every_s)
         service.start()

@@ -18,6 +18,9 @@ from serving.decisions.promises import DeliveryWindow, Promise
 from serving.decisions.silences import Silence
 from serving.storage.database import connect, give_back, immediate, statements
 
+#: 2: forecasts of the history are packed in blocks.
+OPS_LAYOUT = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
@@ -156,7 +159,7 @@ class OpsStore:
     def __init__(self, path: Path) -> None:
         self._sql = statements("ops")
         schema = "".join(statements(file)["schema"] for file in ("ops", "history", "picture", "lessons"))
-        self._connection = connect(path, synchronous="NORMAL", schema=schema)
+        self._connection = connect(path, synchronous="NORMAL", schema=schema, layout=OPS_LAYOUT)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

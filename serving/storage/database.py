@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
+
+from data_contracts.errors import WorkspaceError
 
 BUSY_TIMEOUT_S = 10.0
 LEAST_PAGES = 256
@@ -25,16 +27,56 @@ def statements(file: str) -> Mapping[str, str]:
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL", "OFF"], schema: str) -> sqlite3.Connection:
-    """Open a database for writing, with its tables made where they are not there."""
+def connect(
+    path: Path, *, synchronous: Literal["FULL", "NORMAL", "OFF"], schema: str, layout: int = 1
+) -> sqlite3.Connection:
+    """Open a database for writing, with its tables made where they are not there.
+
+    ``layout`` counts what earlier code could not read; a file of another layout is refused before anything is written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _open(path)
+    try:
+        _refuse_other_layout(connection, path, layout)
+    except BaseException:
+        connection.close()
+        raise
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
     connection.executescript(schema)
+    if connection.execute("PRAGMA user_version").fetchone() != (layout,):
+        connection.execute(f"PRAGMA user_version = {layout}")
     return connection
+
+
+def refuse_other_layout(path: Path, layout: int) -> None:
+    """Say so, where a database is there that this code cannot read; nothing is made or changed."""
+    if not path.exists():
+        return
+    with closing(connect_to_read(path)) as connection, suppress(sqlite3.DatabaseError):
+        _refuse_other_layout(connection, path, layout)
+
+
+def _refuse_other_layout(connection: sqlite3.Connection, path: Path, layout: int) -> None:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    if is_empty or max(found, 1) == layout:
+        return
+    age, next_step = (
+        ("a newer", "use that release, or restore a backup that this one made")
+        if found > layout
+        else (
+            "an earlier",
+            "use that release; a state alone may be moved away, it is made again from the log",
+        )
+    )
+    raise WorkspaceError(
+        f"was written by {age} release (layout {found}; this one reads {layout})",
+        where=str(path),
+        next_step=next_step,
+    )
 
 
 def give_back(connection: sqlite3.Connection, most_pages: int = 2_000) -> int:

@@ -22,6 +22,7 @@ from data_contracts.record import TICK, Record
 from serving.storage.database import connect, give_back, immediate, statements
 from serving.times import wall_now_us
 
+LOG_LAYOUT = 1
 #: How long a log is left to others at least between two steps of a clean-up, and how much one step moves.
 LEAST_REST_S = 0.02
 PAGES_AT_ONCE = 256
@@ -86,7 +87,7 @@ class EventLog:
         self.clock = Clock(clock)
         self._now_us = now_us
         self._sql = statements("log")
-        self._connection = connect(path, synchronous="FULL", schema=self._sql["schema"])
+        self._connection = connect(path, synchronous="FULL", schema=self._sql["schema"], layout=LOG_LAYOUT)
         self._lock = threading.Lock()
         self.origin = self._begin(history or Head())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -123,6 +125,38 @@ def test_a_workspace_without_a_model_takes_events_and_is_ready_once_it_has_one(
     assert said(output).count("service_not_ready") >= 1
 
 
+def test_a_service_ends_in_order_and_at_once_with_a_stream_open(workspace: Workspace, tmp_path: Path) -> None:
+    output = tmp_path / "service.log"
+    with output.open("ab") as sink:
+        service = Service(workspace, "127.0.0.1", free_port(), sink, PATIENCE)
+        service.start()
+        try:
+            service.wait_until_ready()
+            with httpx.stream("GET", f"{service.base_url}/v1/stream", timeout=5.0) as stream:
+                assert stream.status_code == 200
+                started_s = time.monotonic()
+                service.stop()
+        finally:
+            service.stop()
+    text = output.read_text(errors="replace")
+    assert time.monotonic() - started_s < 15.0
+    assert text.index('"engine_stopped"') < text.index('"sender_stopped"')
+    assert not workspace.heartbeat.exists()
+
+
+def test_files_of_another_release_are_refused_with_words(workspace: Workspace) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "serve", "-w", str(workspace.root)]
+    for path, layout, word in ((workspace.log, 9, "a newer"), (workspace.ops, 1, "an earlier")):
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE IF NOT EXISTS checkpoint (id)")
+        connection.execute(f"PRAGMA user_version = {layout}")
+        connection.close()
+        refused = subprocess.run([*command, "--port", str(free_port())], capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert f"was written by {word} release (layout {layout};" in " ".join(refused.stderr.split())
+        path.unlink()
+
+
 def test_a_workspace_is_served_once(workspace: Workspace, tmp_path: Path) -> None:
     again = [sys.executable, "-m", "pipelines.cli", "serve", "-w", str(workspace.root)]
     with speaking_to(workspace, tmp_path / "service.log") as client:
@@ -130,8 +164,6 @@ def test_a_workspace_is_served_once(workspace: Workspace, tmp_path: Path) -> Non
         assert client.get("/readyz").status_code == 200
     assert refused.returncode == 2
     assert f"is served already, by process {os.getpid()}" in " ".join(refused.stderr.split())
-    with speaking_to(workspace, tmp_path / "service.log") as client:
-        assert client.get("/readyz").status_code == 200
 
 
 def test_under_the_wall_clock_the_engine_ticks_by_itself(workspace: Workspace, tmp_path: Path) -> None:
