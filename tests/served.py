@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from data_contracts.record import MODEL
@@ -88,6 +90,25 @@ def serve_over_kills(workspace: Workspace, records_a_life: tuple[int, int], *, d
             return deaths
         assert _applied(workspace) > 0, "an engine has not moved"
         deaths += 1
+
+
+def parity_of(workspace: Workspace) -> dict[str, Any]:
+    """What ``punctual features parity`` reports, by its own process; a difference fails there."""
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "features",
+        "parity",
+        "-w",
+        str(workspace.root),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+    report: dict[str, Any] = orjson.loads(done.stdout)
+    print({name: value for name, value in report.items() if name != "differences"})
+    return report
 
 
 def _applied(workspace: Workspace) -> int:

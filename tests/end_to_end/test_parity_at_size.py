@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -22,7 +18,7 @@ from pipelines.sources import simulated
 from pipelines.sources.kandy import COLUMNS
 from pipelines.sources.registry import source
 from serving.api.ingest import to_new_event
-from tests.served import append, build_history, serve_over_kills
+from tests.served import append, build_history, parity_of, serve_over_kills
 
 KANDY = Path(__file__).parents[2] / "../shared/data/kandy_bus"
 #: The line was driven until February without a gap; then the set goes on in July.
@@ -48,24 +44,6 @@ def cut(tables: Mapping[str, pa.Table], at: datetime, until: datetime) -> list[d
         parts[0][name] = table.filter(pc.less(received, at))
         parts[1][name] = table.filter(pc.and_(pc.greater_equal(received, at), pc.less(received, until)))
     return parts
-
-
-def parity_of(workspace: Workspace) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "features",
-        "parity",
-        "-w",
-        str(workspace.root),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
-    report: dict[str, Any] = orjson.loads(done.stdout)
-    print({name: value for name, value in report.items() if name != "differences"})
-    return report
 
 
 def served(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import orjson
 import psutil
 import pytest
 
@@ -18,6 +15,7 @@ from data_contracts.workspace import Workspace
 from pipelines import demo, replay
 from pipelines.demo import Scenario
 from pipelines.replay import Pace
+from tests.served import parity_of
 from training.registry import Registry
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -66,19 +64,7 @@ def kill_engine(root: Path) -> int:
 
 def test_parity_holds_over_kills_of_the_engine(killed: tuple[Workspace, int]) -> None:
     workspace, deaths = killed
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "features",
-        "parity",
-        "-w",
-        str(workspace.root),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = orjson.loads(done.stdout)
+    report = parity_of(workspace)
     assert deaths >= 2
     assert report["is_identical"]
     assert report["instants"] > 300
