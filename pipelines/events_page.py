@@ -80,7 +80,9 @@ ops = "slack://TokenA/TokenB/TokenC"
 `REDELIVERY`.
 
 Secrets are derived from `webhook.key` of the workspace (or `PUNCTUAL_WEBHOOK_KEY`, 64 hex digits) and are stored
-nowhere ([decision 0023](decisions/0023-webhook-secrets-are-derived.md)).
+nowhere ([decision 0023](decisions/0023-webhook-secrets-are-derived.md)). A receiver may bring its own as `secret`:
+`whsec_` and 24 to 64 bytes in base64, stored under a mask
+([decision 0037](decisions/0037-secrets-that-receivers-bring.md)).
 
 ## Types
 """

@@ -32,6 +32,10 @@ def add(
         list[str], typer.Option("--type", help="Only these, e.g. stop.delay.*; may be repeated.")
     ] = [],  # noqa: B006
     description: Annotated[str, typer.Option(help="For whoever reads the list.")] = "",
+    secret: Annotated[
+        str | None,
+        typer.Option(help="What the receiver verifies with already.", envvar="PUNCTUAL_WEBHOOK_SECRET"),
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
@@ -39,14 +43,17 @@ def add(
     from pipelines.terminal import as_json, remarks
     from serving.webhooks.subscriptions import Wanted
 
-    wanted = Wanted(url=url, channel=channel, types=tuple(type_), description=description)
+    wanted = Wanted(url=url, channel=channel, types=tuple(type_), description=description, secret=secret)
     with _subscriptions(workspace) as subscriptions:
         made = subscriptions.create(wanted)
     if json:
         print(as_json(made))
         return
+    if made["secret"] is None:
+        remarks.print(f"webhook {made['webhook_id']}", highlight=False)
+        return
     remarks.print(f"webhook {made['webhook_id']}; its secret is shown this once:", highlight=False)
-    print(made["secret"] or "-")
+    print(made["secret"])
 
 
 @app.command("list")

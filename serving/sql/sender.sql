@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS generations (
     generation INTEGER NOT NULL,
     created_us INTEGER NOT NULL,
     expires_us INTEGER,
+    masked BLOB,
     PRIMARY KEY (webhook_id, generation)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
@@ -107,15 +108,15 @@ WHERE webhook_id = ?
 UPDATE webhooks SET rests_until_us = max(rests_until_us, ?) WHERE webhook_id = ?
 
 -- name: add_generation
-INSERT INTO generations (webhook_id, generation, created_us)
-SELECT ?1, coalesce(max(generation), 0) + 1, ?2 FROM generations WHERE webhook_id = ?1
+INSERT INTO generations (webhook_id, generation, created_us, masked)
+SELECT ?1, coalesce(max(generation), 0) + 1, ?2, ?3 FROM generations WHERE webhook_id = ?1
 
 -- name: expire_generations
 UPDATE generations SET expires_us = ?2
 WHERE webhook_id = ?1 AND expires_us IS NULL
 
 -- name: generations
-SELECT generation FROM generations WHERE webhook_id = ? AND (expires_us IS NULL OR expires_us > ?)
+SELECT generation, masked FROM generations WHERE webhook_id = ? AND (expires_us IS NULL OR expires_us > ?)
 ORDER BY generation DESC
 
 -- name: add_event

@@ -21,7 +21,7 @@ from data_contracts import __version__
 from serving.times import US
 from serving.webhooks.guard import AddressGuard, ForbiddenAddressError, GuardedBackend, Resolve
 from serving.webhooks.policy import Answer, Outcome, SendingPolicy, outcome_of
-from serving.webhooks.signing import Secrets
+from serving.webhooks.signing import Generation, Secrets
 from serving.webhooks.store import DueMessage
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
@@ -52,7 +52,7 @@ class WebhookPost:
             network_backend=GuardedBackend(AddressGuard(policy.allowed_networks), resolve),
         )
 
-    async def __call__(self, message: DueMessage, generations: list[int], at_us: int) -> Answer:
+    async def __call__(self, message: DueMessage, generations: list[Generation], at_us: int) -> Answer:
         """Make one attempt; every failure is an answer."""
         webhook_id = message.webhook.webhook_id
         signed = self._secrets.headers(webhook_id, generations, message.event_id, message.payload, at_us)

@@ -1,7 +1,7 @@
 """Secrets and signatures by the Standard Webhooks specification.
 
 A secret is not stored: it is derived from the workspace's key, the webhook's id and a generation, so that a
-copy of the database signs nothing.
+copy of the database signs nothing. One that a receiver brought is stored under a mask that is derived the same way.
 """
 
 from __future__ import annotations
@@ -9,21 +9,32 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import sha256, sha512
 from pathlib import Path
 
 from standardwebhooks import Webhook as Signer
 
-from data_contracts.errors import WorkspaceError
+from data_contracts.errors import SubscriptionError, WorkspaceError
 from serving.times import US
 
 KEY_BYTES = 32
+#: Of a secret that a receiver brings, as the specification has it.
+FEWEST_BYTES, MOST_BYTES = 24, 64
 PREFIX = "whsec_"
 KEY_VARIABLE = "PUNCTUAL_WEBHOOK_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One secret of a webhook; ``masked`` is None where it is derived, else what a receiver brought, under its mask."""
+
+    number: int
+    masked: bytes | None = None
 
 
 class Secrets:
@@ -32,13 +43,21 @@ class Secrets:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def secret(self, webhook_id: str, generation: int) -> str:
-        """What the receiver verifies with: ``whsec_`` and 32 bytes in base64."""
-        derived = hmac.digest(self._key, f"webhook|{webhook_id}|{generation}".encode(), sha256)
-        return PREFIX + b64encode(derived).decode()
+    def secret(self, webhook_id: str, generation: Generation) -> str:
+        """What the receiver verifies with: ``whsec_`` and 32 bytes in base64, or what it brought."""
+        if generation.masked is not None:
+            raw = self.masked(webhook_id, generation.number, generation.masked)
+        else:
+            raw = hmac.digest(self._key, f"webhook|{webhook_id}|{generation.number}".encode(), sha256)
+        return PREFIX + b64encode(raw).decode()
+
+    def masked(self, webhook_id: str, number: int, raw: bytes) -> bytes:
+        """Bytes under the mask of one generation, or without it; each mask is used for one secret alone."""
+        mask = hmac.digest(self._key, f"brought|{webhook_id}|{number}".encode(), sha512)
+        return bytes(one ^ other for one, other in zip(raw, mask, strict=False))
 
     def headers(
-        self, webhook_id: str, generations: Sequence[int], event_id: str, payload: bytes, at_us: int
+        self, webhook_id: str, generations: Sequence[Generation], event_id: str, payload: bytes, at_us: int
     ) -> dict[str, str]:
         """Headers of one attempt, with a signature for each secret that is still good."""
         at, text = datetime.fromtimestamp(at_us // US, tz=UTC), payload.decode()
@@ -50,6 +69,26 @@ class Secrets:
             "webhook-timestamp": str(at_us // US),
             "webhook-signature": " ".join(signatures),
         }
+
+
+def brought_bytes(secret: str) -> bytes:
+    """The bytes of a secret that a receiver brings.
+
+    Raises
+    ------
+    SubscriptionError
+        unless it is ``whsec_`` and 24 to 64 bytes in base64
+    """
+    try:
+        raw = b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else b""
+    except ValueError:
+        raw = b""
+    if not FEWEST_BYTES <= len(raw) <= MOST_BYTES:
+        raise SubscriptionError(
+            "secret: this is none of Standard Webhooks",
+            next_step=f"give {PREFIX} and {FEWEST_BYTES} to {MOST_BYTES} bytes in base64, or none",
+        )
+    return raw
 
 
 def open_secrets(path: Path) -> Secrets:

@@ -18,6 +18,7 @@ import orjson
 from serving.engine.ops import OutboxEvent
 from serving.storage.database import connect, immediate, statements
 from serving.webhooks.policy import Answer, MessageState, Next, Why
+from serving.webhooks.signing import Generation
 
 
 class WebhookState(StrEnum):
@@ -90,15 +91,15 @@ class SenderStore:
         rows = self._rows("webhook", webhook_id)
         return _webhook(rows[0]) if rows else None
 
-    def add(self, webhook: Webhook, most: int) -> bool:
-        """Store a new one with its first secret, unless there are ``most`` already."""
+    def add(self, webhook: Webhook, most: int, masked: bytes | None = None) -> bool:
+        """Store a new one with its first secret, ``masked`` if it was brought, unless there are ``most`` already."""
         row = astuple(webhook)
         types = orjson.dumps(sorted(webhook.types)).decode()
         with self._lock, immediate(self._connection) as tx:
             if tx.execute(self._sql["count_webhooks"]).fetchone()[0] >= most:
                 return False
             tx.execute(self._sql["add_webhook"], (*row[:4], types, *row[5:]))
-            tx.execute(self._sql["add_generation"], (webhook.webhook_id, webhook.created_us))
+            tx.execute(self._sql["add_generation"], (webhook.webhook_id, webhook.created_us, masked))
         return True
 
     def remove(self, webhook_id: str) -> bool:
@@ -113,18 +114,18 @@ class SenderStore:
         with self._lock, immediate(self._connection) as tx:
             return tx.execute(self._sql["enable"], (at_us, after_position, webhook_id)).rowcount == 1
 
-    def rotate(self, webhook_id: str, at_us: int, old_until_us: int) -> int | None:
+    def rotate(self, webhook_id: str, at_us: int, old_until_us: int) -> Generation | None:
         """Add a secret; older ones sign beside it until they expire. Give its generation."""
         with self._lock, immediate(self._connection) as tx:
             if not tx.execute(self._sql["webhook"], (webhook_id,)).fetchone():
                 return None
             tx.execute(self._sql["expire_generations"], (webhook_id, old_until_us))
-            tx.execute(self._sql["add_generation"], (webhook_id, at_us))
+            tx.execute(self._sql["add_generation"], (webhook_id, at_us, None))
         return self.generations(webhook_id, at_us)[0]
 
-    def generations(self, webhook_id: str, at_us: int) -> list[int]:
+    def generations(self, webhook_id: str, at_us: int) -> list[Generation]:
         """Secrets that are good at an instant, the newest first."""
-        return [generation for (generation,) in self._rows("generations", webhook_id, at_us)]
+        return [Generation(number, masked) for number, masked in self._rows("generations", webhook_id, at_us)]
 
     # --- what is sent -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from serving.engine.outbox import EventType, outbox_event
 from serving.times import US, to_rfc3339, to_rfc3339_or_none
 from serving.webhooks.guard import AddressGuard
 from serving.webhooks.policy import MessageState, SendingPolicy
-from serving.webhooks.signing import Secrets, open_secrets
+from serving.webhooks.signing import Generation, Secrets, brought_bytes, open_secrets
 from serving.webhooks.store import SenderStore, Taken, Webhook, WebhookState
 
 LONGEST_URL = 2000
@@ -26,12 +26,16 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A webhook that somebody asks for: where to, a URL or a channel's name, and which events."""
+    """A webhook that somebody asks for: where to, a URL or a channel's name, and which events.
+
+    secret : what the receiver verifies with already; a new one is made for it if None
+    """
 
     url: str | None = None
     channel: str | None = None
     types: tuple[str, ...] = ()
     description: str = ""
+    secret: str | None = None
 
 
 class Subscriptions:
@@ -63,12 +67,14 @@ class Subscriptions:
             changed_us=now_us,
             after_position=self._last(),
         )
-        if not self.store.add(webhook, self._policy.most_webhooks):
+        masked = self._masked(webhook.webhook_id, wanted.secret)
+        if not self.store.add(webhook, self._policy.most_webhooks, masked):
             raise SubscriptionError(
                 f"there are {self._policy.most_webhooks} webhooks already",
                 next_step="remove one, or raise webhooks.most_webhooks",
             )
-        secret = None if webhook.url is None else self._secrets.secret(webhook.webhook_id, 1)
+        is_told = webhook.url is not None and wanted.secret is None
+        secret = self._secrets.secret(webhook.webhook_id, Generation(1)) if is_told else None
         return self.document(webhook) | {"secret": secret}
 
     def everything(self) -> list[Document]:
@@ -142,6 +148,10 @@ class Subscriptions:
     def close(self) -> None:
         self.store.close()
 
+    def _masked(self, webhook_id: str, brought: str | None) -> bytes | None:
+        """The first secret as it is stored, where the receiver brings it."""
+        return None if brought is None else self._secrets.masked(webhook_id, 1, brought_bytes(brought))
+
     def _known(self, webhook_id: str) -> Webhook:
         webhook = self.store.webhook(webhook_id)
         if webhook is None:
@@ -164,6 +174,8 @@ def checked(wanted: Wanted, policy: SendingPolicy) -> None:
             f"there is no channel {wanted.channel[:60]!r}; the settings name {named}",
             next_step="name it with its Apprise URL under [serving.webhooks.channels]",
         )
+    if wanted.channel is not None and wanted.secret is not None:
+        raise SubscriptionError("a channel is not signed", next_step="leave the secret out")
     if wanted.url is not None and (fault := url_fault(wanted.url, policy)):
         raise SubscriptionError(f"url: {fault}", next_step="give an https URL that the internet can reach")
 

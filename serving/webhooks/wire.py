@@ -19,6 +19,11 @@ class WebhookRequest(Wire):
         default_factory=list, description="Only these types; `stop.delay.*` names several; none means all."
     )
     description: str = Field(default="", max_length=500)
+    secret: str | None = Field(
+        default=None,
+        max_length=100,
+        description="What the receiver verifies with already: `whsec_` and 24 to 64 bytes in base64.",
+    )
 
 
 class MessageCounts(Wire):

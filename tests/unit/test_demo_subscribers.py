@@ -11,7 +11,7 @@ import orjson
 from pipelines.demo_subscribers import Subscriber, listening, told
 from serving.engine.outbox import EventType, outbox_event
 from serving.times import wall_now_us
-from serving.webhooks.signing import Secrets
+from serving.webhooks.signing import Generation, Secrets
 
 SECRETS = Secrets(b"k" * 32)
 INCIDENT = {"incident_id": "storm:A:1", "cause": "storm"}
@@ -21,12 +21,12 @@ def sent(url: str, secret_of: str = "w-1") -> int:
     """Send one event of a storm; give the answer's status."""
     body = outbox_event(EventType.DISRUPTION_OPENED, "A", 1, INCIDENT).body
     event_id = orjson.loads(body)["id"]
-    headers = SECRETS.headers(secret_of, [1], event_id, body, wall_now_us())
+    headers = SECRETS.headers(secret_of, [Generation(1)], event_id, body, wall_now_us())
     return httpx.post(url, content=body, headers=headers).status_code
 
 
 def test_a_storm_that_is_told_twice_counts_once_and_what_is_not_signed_not_at_all() -> None:
-    subscriber = Subscriber("desk", secret=SECRETS.secret("w-1", 1))
+    subscriber = Subscriber("desk", secret=SECRETS.secret("w-1", Generation(1)))
     with listening(subscriber) as url:
         assert [sent(url), sent(url), sent(url, "w-2")] == [204, 204, 401]
         assert httpx.post(url, content=b"{}").status_code == 401

@@ -24,7 +24,7 @@ from serving.times import US, wall_now_us
 from serving.webhooks import sender as sender_module
 from serving.webhooks.policy import Answer, MessageState, Outcome, SendingPolicy
 from serving.webhooks.sender import Sender
-from serving.webhooks.signing import open_secrets
+from serving.webhooks.signing import Generation, open_secrets
 from serving.webhooks.store import DueMessage, SenderStore, Webhook, WebhookState
 from tests.receivers import (
     Behave,
@@ -141,7 +141,7 @@ def test_a_subscriber_verifies_what_it_is_sent_with_the_reference_library(scene:
         (event_id,) = scene.put()
         (request,) = receiver.wait_for(1)
         until(lambda: scene.states("w-1") == ["sent"])
-    secret = open_secrets(scene.workspace.webhook_key).secret(webhook.webhook_id, 1)
+    secret = open_secrets(scene.workspace.webhook_key).secret(webhook.webhook_id, Generation(1))
     event = Verifier(secret).verify(request.body, request.headers)
     assert (event["id"], event["specversion"], request.headers["webhook-id"]) == (event_id, "1.0", event_id)
     assert request.headers["content-type"].startswith("application/cloudevents+json")
@@ -164,7 +164,7 @@ def test_both_secrets_sign_while_one_takes_over_and_then_only_the_new(scene: Sce
     with receiving() as receiver, scene.sending():
         scene.subscribe("w-1", receiver.url)
         now_us = wall_now_us()
-        assert scene.store.rotate("w-1", now_us, now_us + US) == 2
+        assert scene.store.rotate("w-1", now_us, now_us + US) == Generation(2)
         scene.put()
         (during,) = receiver.wait_for(1)
         time.sleep(1.05)
@@ -172,9 +172,9 @@ def test_both_secrets_sign_while_one_takes_over_and_then_only_the_new(scene: Sce
         after = receiver.wait_for(2)[1]
     secrets = open_secrets(scene.workspace.webhook_key)
     for generation in (1, 2):
-        Verifier(secrets.secret("w-1", generation)).verify(during.body, during.headers)
+        Verifier(secrets.secret("w-1", Generation(generation))).verify(during.body, during.headers)
     assert len(during.headers["webhook-signature"].split()) == 2
-    Verifier(secrets.secret("w-1", 2)).verify(after.body, after.headers)
+    Verifier(secrets.secret("w-1", Generation(2))).verify(after.body, after.headers)
     assert len(after.headers["webhook-signature"].split()) == 1
 
 

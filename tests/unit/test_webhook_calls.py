@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -32,7 +33,7 @@ from serving.times import wall_now_us
 from serving.webhooks import wire
 from serving.webhooks.policy import Answer, Next, Outcome, SendingPolicy, follow
 from serving.webhooks.sender import Sender
-from serving.webhooks.signing import open_secrets
+from serving.webhooks.signing import Generation, open_secrets
 from serving.webhooks.store import SenderStore
 from serving.webhooks.subscriptions import event_types, url_fault
 from tests.api_client import PROBLEM, Client, calling
@@ -41,6 +42,7 @@ from tests.engine_bench import FakeForecaster
 POLICY = SendingPolicy(most_webhooks=5, channels={"ops": "json://127.0.0.1:1/"}, retry_s=(0.0,))
 SETTINGS = ServiceSettings(clock=Clock.LOG, limits=Limits(rows=50), webhooks=POLICY)
 URL = "https://hooks.example.com/punctual?a=1"
+BROUGHT = "whsec_" + "c2VjcmV0LWFu" * 3
 
 
 @pytest.fixture
@@ -92,13 +94,26 @@ def fill(workspace: Workspace, count: int, outcome: Outcome = Outcome.REFUSED) -
 def test_a_secret_is_shown_when_it_is_made_and_never_again(client: Client, workspace: Workspace) -> None:
     first = made(client, types=["stop.delay.*"], description="shop")
     assert first["types"] == ["stop.delay.predicted", "stop.delay.resolved", "stop.delay.updated"]
-    assert first["secret"] == open_secrets(workspace.webhook_key).secret(first["webhook_id"], 1)
+    assert first["secret"] == open_secrets(workspace.webhook_key).secret(first["webhook_id"], Generation(1))
     listed = client.get("/v1/webhooks")
     assert len(wire.WebhookList.model_validate(listed.json()).webhooks) == 1
     one = client.get(f"/v1/webhooks/{first['webhook_id']}")
     assert "whsec" not in listed.text + one.text
     stored = b"".join(path.read_bytes() for path in workspace.root.glob("sender.db*"))
     assert first["secret"].removeprefix("whsec_").encode() not in stored
+
+
+def test_a_secret_that_a_receiver_brings_is_told_nobody_and_stored_under_a_mask(
+    client: Client, workspace: Workspace
+) -> None:
+    own = made(client, secret=BROUGHT)
+    assert own["secret"] is None and BROUGHT not in client.get(f"/v1/webhooks/{own['webhook_id']}").text
+    store = SenderStore(workspace.sender)
+    (generation,) = store.generations(own["webhook_id"], 0)
+    store.close()
+    assert open_secrets(workspace.webhook_key).secret(own["webhook_id"], generation) == BROUGHT
+    raw = b64decode(BROUGHT.removeprefix("whsec_"))
+    assert raw not in workspace.sender.read_bytes() and generation.masked != raw
 
 
 def test_rotation_gives_another_secret_and_says_how_long_the_old_one_signs(client: Client) -> None:
@@ -182,7 +197,9 @@ REFUSED = {
     "letters of other scripts": {"url": "https://hööks.example.com/"},
     "an unknown type": {"url": URL, "types": ["stop.delayed"]},
     "everything by a star": {"url": URL, "types": ["*"]},
-    "a member that is not known": {"url": URL, "secret": "whsec_x"},
+    "a member that is not known": {"url": URL, "colour": "red"},
+    "a secret that is none": {"url": URL, "secret": "whsec_x"},
+    "a secret for a channel": {"url": None, "channel": "ops", "secret": BROUGHT},
 }
 
 
@@ -300,4 +317,4 @@ def test_an_app_may_be_opened_twice_at_once(workspace: Workspace) -> None:
 
     first, second = asyncio.run(both())
     assert first != second
-    assert len({open_secrets(workspace.webhook_key).secret("w", 1) for _ in range(2)}) == 1
+    assert len({open_secrets(workspace.webhook_key).secret("w", Generation(1)) for _ in range(2)}) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from data_contracts.errors import WorkspaceError
+from data_contracts.errors import SubscriptionError, WorkspaceError
 from serving.engine.outbox import EventType, outbox_event
 from serving.times import US, wall_now_us
 from serving.webhooks.channels import worded
@@ -31,7 +32,7 @@ from serving.webhooks.policy import (
     wait_s,
 )
 from serving.webhooks.post import CONTENT_TYPE, retry_after_s
-from serving.webhooks.signing import KEY_VARIABLE, Secrets, open_secrets
+from serving.webhooks.signing import KEY_VARIABLE, Generation, Secrets, brought_bytes, open_secrets
 
 NOW_US = 1_772_452_800 * US
 POLICY = SendingPolicy()
@@ -193,18 +194,38 @@ def test_a_person_reads_what_happened() -> None:
 
 
 def signed(secrets: Secrets, generations: list[int], payload: bytes = b'{"a":"\xc3\xa9"}') -> dict[str, str]:
-    return secrets.headers("w-1", generations, "e-1", payload, wall_now_us())
+    return secrets.headers("w-1", list(map(Generation, generations)), "e-1", payload, wall_now_us())
 
 
 def test_the_reference_library_verifies_each_secret_that_is_still_good() -> None:
     secrets = Secrets(b"k" * 32)
     headers = signed(secrets, [2, 1])
     for generation in (1, 2):
-        verifier = Verifier(secrets.secret("w-1", generation))
+        verifier = Verifier(secrets.secret("w-1", Generation(generation)))
         assert verifier.verify(b'{"a":"\xc3\xa9"}', headers) == {"a": "é"}
-    for stranger in (secrets.secret("w-1", 3), secrets.secret("w-2", 1)):
+    for stranger in (secrets.secret("w-1", Generation(3)), secrets.secret("w-2", Generation(1))):
         with pytest.raises(WebhookVerificationError):
             Verifier(stranger).verify(b'{"a":"\xc3\xa9"}', headers)
+
+
+@given(st.binary(min_size=24, max_size=64))
+def test_a_receiver_verifies_with_the_secret_that_it_brought(raw: bytes) -> None:
+    secrets, brought = Secrets(b"k" * 32), "whsec_" + b64encode(raw).decode()
+    masked = secrets.masked("w-1", 1, brought_bytes(brought))
+    generations = [Generation(2), Generation(1, masked)]
+    headers = secrets.headers("w-1", generations, "e-1", b"{}", wall_now_us())
+    assert masked != raw and secrets.secret("w-1", generations[1]) == brought
+    for secret in (brought, secrets.secret("w-1", Generation(2))):
+        assert Verifier(secret).verify(b"{}", headers) == {}
+    assert Secrets(b"j" * 32).secret("w-1", generations[1]) != brought
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_%", "whsec_" + "YQ==" * 2, "whsec_" + "YWFh" * 22, "YWFh" * 8]
+)
+def test_a_secret_that_is_too_short_too_long_or_none_is_refused(secret: str) -> None:
+    with pytest.raises(SubscriptionError, match="none of Standard Webhooks"):
+        brought_bytes(secret)
 
 
 @pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "body"])
@@ -216,22 +237,24 @@ def test_what_was_changed_on_the_way_does_not_verify(changed: str) -> None:
     else:
         headers[changed] = str(wall_now_us() // US + 1) if "time" in changed else "e-2"
     with pytest.raises(WebhookVerificationError):
-        Verifier(secrets.secret("w-1", 1)).verify(body, headers)
+        Verifier(secrets.secret("w-1", Generation(1))).verify(body, headers)
 
 
 def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "w" / "webhook.key"
-    first = open_secrets(path).secret("w-1", 1)
-    assert open_secrets(path).secret("w-1", 1) == first
+    first = open_secrets(path).secret("w-1", Generation(1))
+    assert open_secrets(path).secret("w-1", Generation(1)) == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in path.parent.iterdir()] == ["webhook.key"]
-    assert open_secrets(tmp_path / "other.key").secret("w-1", 1) != first
+    assert open_secrets(tmp_path / "other.key").secret("w-1", Generation(1)) != first
 
 
 def test_the_key_may_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "ab" * 32)
     path = tmp_path / "webhook.key"
-    assert open_secrets(path).secret("w", 1) == Secrets(bytes.fromhex("ab" * 32)).secret("w", 1)
+    assert open_secrets(path).secret("w", Generation(1)) == Secrets(bytes.fromhex("ab" * 32)).secret(
+        "w", Generation(1)
+    )
     assert not path.exists()
 
 
