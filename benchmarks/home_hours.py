@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from serving.customers.home import Visit, home_share, usual_share
+from serving.customers.home import STRENGTHS, Usual, Visit, best_strength, own_visits, usual_share
 
 #: How a visit ends: somebody was home, or nobody.
 HOME_IF = {"completed": True, "failed": False}
@@ -21,16 +21,22 @@ Known = dict[str, list[Visit]]
 def home_hours(ordered: Mapping[str, pl.DataFrame], first_day: date) -> dict[str, Any]:
     """Brier score of what was learned of each customer, and of the base rate, over visits from ``first_day`` on."""
     known: Known = defaultdict(list)
-    told, usual, home = list[float](), list[float](), list[bool]()
+    losses: dict[float, float] = dict.fromkeys(STRENGTHS, 0.0)
+    told, usual, home, foretold = list[float](), list[float](), list[bool](), 0
     for day, of_day in _days(ordered):
         visits = [visit for of_customer in known.values() for visit in of_customer]
-        base = usual_share(visits)
-        for customer_id, zone, visit in of_day if day >= first_day.isoformat() else ():
+        now = Usual(share=usual_share(visits), counts_for=best_strength(losses, foretold))
+        for customer_id, zone, visit in of_day:
             before = known[customer_id]
             known_at_us = max((each.at_us for each in before), default=0)
-            told.append(home_share(before, visit.at_us, known_at_us, ZoneInfo(zone), base).share)
-            usual.append(base)
-            home.append(visit.home)
+            own = own_visits(before, visit.at_us, known_at_us, ZoneInfo(zone))
+            if day >= first_day.isoformat():
+                told.append(own.share(now))
+                usual.append(now.share)
+                home.append(visit.home)
+            if own.weight > 0:
+                foretold += 1
+                losses = {each: losses[each] + off for each, off in own.losses(now.share, visit.home).items()}
         for customer_id, _, visit in of_day:
             known[customer_id].append(visit)
     truth = np.array(home, np.float64)
@@ -41,6 +47,7 @@ def home_hours(ordered: Mapping[str, pl.DataFrame], first_day: date) -> dict[str
         "brier": learned,
         "brier_of_base_rate": alone,
         "brier_skill": 1 - learned / alone,
+        "usual_counts_for": best_strength(losses, foretold),
     }
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from serving.customers.home import USUAL_SHARE, HomeShare, best_hours, home_share
+from serving.customers.home import HomeShare, best_hours, home_share
 from serving.customers.preferences import Preferences
 from serving.customers.store import CustomerStore
 from serving.customers.timing import Asked, Timing, TimingPolicy, when
@@ -71,7 +71,7 @@ class Advisor:
         home = self._home(stop, window)
         day = from_us(window.start_us, stop.zone)
         visits = self._visits(stop)
-        hours = best_hours(visits, day, self.now_us, stop.zone, self._usual()) if visits else []
+        hours = best_hours(visits, day, self.now_us, stop.zone, self.store.usual()) if visits else []
         better = [
             {"hour": hour, "share": round(share.share, 3)}
             for hour, share in hours
@@ -99,13 +99,9 @@ class Advisor:
     def _visits(self, stop: CustomerStop) -> list[Any]:
         return [] if stop.customer_id is None else self.store.visits(stop.customer_id)
 
-    def _usual(self) -> float:
-        usual = self.store.usual_share()
-        return USUAL_SHARE if usual is None else usual
-
     def _home(self, stop: CustomerStop, window: DeliveryWindow) -> HomeShare:
         middle_us = (window.start_us + window.end_us) // 2
-        return home_share(self._visits(stop), middle_us, self.now_us, stop.zone, self._usual())
+        return home_share(self._visits(stop), middle_us, self.now_us, stop.zone, self.store.usual())
 
 
 def at_level(quantiles_us: Mapping[str, int], level: float) -> int:

@@ -1,14 +1,15 @@
 """When a customer tends to be home, from that customer's own visits: each found somebody, or nobody.
 
 The share at an hour is a weighted mean of the visits, drawn towards what is usual of all customers: visits of about the
-same hour and the same kind of day count most, and old ones fade.
+same hour and the same kind of day count most, and old ones fade. For how many visits what is usual counts is learned:
+each visit is foretold by what was known before it, and the number that foretold best so far is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from math import exp
 from zoneinfo import ZoneInfo
 
@@ -19,8 +20,11 @@ HOURS_APART = 2.0
 #: What a visit on the other kind of day (weekday, weekend) counts for.
 OTHER_DAY = 0.5
 HALF_LIFE_S = 180 * 86_400.0
-#: How many visits the usual share counts for.
+#: For how many visits what is usual may count; which one is learned, and until then it is PRIOR_VISITS.
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 PRIOR_VISITS = 3.0
+#: From so many visits on that were foretold by earlier ones of their customer.
+ENOUGH = 200
 #: What is usual where nothing was learned yet.
 USUAL_SHARE = 0.85
 #: Hours of a day in which parcels are delivered.
@@ -43,18 +47,55 @@ class HomeShare:
     visits: float
 
 
-def home_share(
-    visits: Iterable[Visit], at_us: int, as_of_us: int, zone: ZoneInfo, usual: float = USUAL_SHARE
-) -> HomeShare:
-    """Chance of finding somebody at ``at_us``, from visits that were known at ``as_of_us``."""
-    at = from_us(at_us, zone)
-    found, weight = PRIOR_VISITS * usual, PRIOR_VISITS
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usual:
+    """What is usual of all customers: how often somebody is home, and for how many visits of one's own that counts."""
+
+    share: float = USUAL_SHARE
+    counts_for: float = PRIOR_VISITS
+
+
+NOTHING_KNOWN = Usual()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """Visits of one customer as they count for an hour: how many, and how many of them found somebody."""
+
+    found: float
+    weight: float
+
+    def share(self, usual: Usual) -> float:
+        """Chance that somebody is home."""
+        return (usual.counts_for * usual.share + self.found) / (usual.counts_for + self.weight)
+
+    def losses(self, share: float, home: bool) -> dict[float, float]:
+        """How far each strength of what is usual was off, squared."""
+        return {each: (self.share(Usual(share=share, counts_for=each)) - home) ** 2 for each in STRENGTHS}
+
+
+def own_visits(visits: Iterable[Visit], at_us: int, as_of_us: int, zone: tzinfo) -> Own:
+    """The visits that were known at ``as_of_us``, as they count at ``at_us``."""
+    at, found, weight = from_us(at_us, zone), 0.0, 0.0
     for visit in visits:
         if visit.at_us <= as_of_us:
             counts = _likeness(from_us(visit.at_us, zone), at)
             counts *= 0.5 ** ((as_of_us - visit.at_us) / US / HALF_LIFE_S)
             found, weight = found + counts * visit.home, weight + counts
-    return HomeShare(share=found / weight, visits=weight - PRIOR_VISITS)
+    return Own(found=found, weight=weight)
+
+
+def home_share(
+    visits: Iterable[Visit], at_us: int, as_of_us: int, zone: ZoneInfo, usual: Usual = NOTHING_KNOWN
+) -> HomeShare:
+    """Chance of finding somebody at ``at_us``, from visits that were known at ``as_of_us``."""
+    own = own_visits(visits, at_us, as_of_us, zone)
+    return HomeShare(share=own.share(usual), visits=own.weight)
+
+
+def best_strength(losses: Mapping[float, float], visits: int) -> float:
+    """For how many visits what is usual counts, from the losses of each strength over so many visits."""
+    return min(losses, key=lambda each: losses[each]) if visits >= ENOUGH else PRIOR_VISITS
 
 
 def usual_share(visits: Sequence[Visit]) -> float:
@@ -67,7 +108,7 @@ def best_hours(
     day: datetime,
     as_of_us: int,
     zone: ZoneInfo,
-    usual: float = USUAL_SHARE,
+    usual: Usual = NOTHING_KNOWN,
     most: int = 3,
 ) -> list[tuple[int, HomeShare]]:
     """Local hours of a day at which somebody is most likely home, the best first."""

@@ -6,16 +6,18 @@ known before is not learned again from what still stands elsewhere under the pse
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import UTC
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from serving.customers.home import Visit
+from serving.customers.home import USUAL_SHARE, Usual, Visit, best_strength, own_visits
 from serving.customers.preferences import Channel, Preferences
 from serving.storage.database import connect, immediate, statements
 from serving.times import to_rfc3339
@@ -67,25 +69,43 @@ class CustomerStore:
 
     def visits(self, customer_id: str) -> list[Visit]:
         """A customer's visits, the oldest first."""
-        rows = self._rows("visits", customer_id)
-        return [Visit(at_us=at_us, home=bytes(body) == HOME) for at_us, body in rows]
+        return _visits(self._rows("visits", customer_id))
 
     def learn(self, made: Iterable[VisitMade]) -> int:
         """Keep visits; one that is known already, or that an erasure is to have forgotten, changes nothing."""
         count = 0
         with self._lock, immediate(self._connection) as tx:
-            for each in made:
+            visits, found = tx.execute(self._sql["tally"]).fetchone()
+            for each in sorted(made, key=lambda made: made.visit.at_us):
                 erased = tx.execute(self._sql["erased"], (_digest(each.customer_id),)).fetchone()
-                if erased is None or each.visit.at_us > erased[0]:
-                    body = HOME if each.visit.home else AWAY
-                    row = (each.customer_id, VISIT, each.stop_id, each.visit.at_us, body)
-                    count += tx.execute(self._sql["put"], row).rowcount
+                if erased is not None and each.visit.at_us <= erased[0]:
+                    continue
+                before = tx.execute(self._sql["visits"], (each.customer_id,)).fetchall()
+                body = HOME if each.visit.home else AWAY
+                row = (each.customer_id, VISIT, each.stop_id, each.visit.at_us, body)
+                is_new = not tx.execute(self._sql["known"], row[:3]).fetchone()
+                count += tx.execute(self._sql["put"], row).rowcount
+                if is_new and visits:
+                    self._foretold(tx, each.visit, _visits(before), found / visits)
+                if is_new:
+                    visits, found = visits + 1, found + each.visit.home
         return count
 
-    def usual_share(self) -> float | None:
-        """The share of all visits that found somebody; None where there are none."""
-        visits, home = self._rows("tally")[0]
-        return home / visits if visits else None
+    def usual(self) -> Usual:
+        """What is usual of all customers, as far as visits tell."""
+        visits, found = self._rows("tally")[0]
+        rows = self._rows("strengths")
+        told = min((visits for *_, visits in rows), default=0)
+        strength = best_strength({counts_for: loss for counts_for, loss, _ in rows}, told)
+        return Usual(share=found / visits if visits else USUAL_SHARE, counts_for=strength)
+
+    def _foretold(
+        self, tx: sqlite3.Connection, visit: Visit, before: Iterable[Visit], usual_share: float
+    ) -> None:
+        """Note how well each strength of what is usual foretold a visit, by the customer's visits before it."""
+        own = own_visits(before, visit.at_us, visit.at_us - 1, UTC)
+        if own.weight > 0:
+            tx.executemany(self._sql["add_loss"], own.losses(usual_share, visit.home).items())
 
     def export(self, customer_id: str) -> dict[str, Any]:
         """Everything that is kept of a customer."""
@@ -122,6 +142,10 @@ def preferences_from(document: dict[str, Any]) -> Preferences:
     known = {name: document.get(name) for name in Preferences.__dataclass_fields__}
     channel = known.pop("channel")
     return Preferences(**known, channel=None if channel is None else Channel(channel))
+
+
+def _visits(rows: Iterable[tuple[int, bytes]]) -> list[Visit]:
+    return [Visit(at_us=at_us, home=bytes(body) == HOME) for at_us, body in rows]
 
 
 def _digest(customer_id: str) -> str:

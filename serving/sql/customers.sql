@@ -11,6 +11,11 @@ CREATE TABLE IF NOT EXISTS erased (
     digest TEXT PRIMARY KEY,
     at_us INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS home_strengths (
+    counts_for REAL PRIMARY KEY,
+    loss REAL NOT NULL,
+    visits INTEGER NOT NULL
+);
 
 -- name: put
 INSERT INTO personal (customer_id, kind, key, at_us, body) VALUES (?, ?, ?, ?, ?)
@@ -19,6 +24,9 @@ WHERE excluded.at_us >= personal.at_us
 
 -- name: get
 SELECT body FROM personal WHERE customer_id = ? AND kind = ? AND key = ''
+
+-- name: known
+SELECT 1 FROM personal WHERE customer_id = ? AND kind = ? AND key = ?
 
 -- name: drop
 DELETE FROM personal WHERE customer_id = ? AND kind = ?
@@ -31,6 +39,13 @@ SELECT at_us, body FROM personal WHERE customer_id = ? AND kind = 'visit' ORDER 
 
 -- name: tally
 SELECT count(*), coalesce(sum(body = x'01'), 0) FROM personal WHERE kind = 'visit'
+
+-- name: add_loss
+INSERT INTO home_strengths (counts_for, loss, visits) VALUES (?, ?, 1)
+ON CONFLICT (counts_for) DO UPDATE SET loss = loss + excluded.loss, visits = visits + 1
+
+-- name: strengths
+SELECT counts_for, loss, visits FROM home_strengths
 
 -- name: erase
 DELETE FROM personal WHERE customer_id = ?

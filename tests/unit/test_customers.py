@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,7 +26,16 @@ from pipelines.personal import erase_landed, landed_visits
 from serving.api.api import create_app
 from serving.customers import wire
 from serving.customers.advice import LEVELS, at_level
-from serving.customers.home import USUAL_SHARE, HomeShare, Visit, best_hours, home_share
+from serving.customers.home import (
+    PRIOR_VISITS,
+    STRENGTHS,
+    USUAL_SHARE,
+    HomeShare,
+    Usual,
+    Visit,
+    best_hours,
+    home_share,
+)
 from serving.customers.learning import HomeLearner
 from serving.customers.preferences import Channel, Preferences
 from serving.customers.store import CustomerStore, VisitMade
@@ -189,7 +200,7 @@ def test_who_was_found_in_the_evening_is_likely_home_in_the_evening() -> None:
 
 def test_nothing_known_is_what_is_usual() -> None:
     assert share([], 10) == pytest.approx(USUAL_SHARE)
-    assert home_share([], at(10), at(11), BRUSSELS, 0.6).share == pytest.approx(0.6)
+    assert home_share([], at(10), at(11), BRUSSELS, Usual(share=0.6)).share == pytest.approx(0.6)
 
 
 def test_a_visit_on_the_other_kind_of_day_counts_less() -> None:
@@ -242,7 +253,48 @@ def test_a_visit_is_learned_once_however_often_it_is_seen(store: CustomerStore) 
     for _ in range(2):
         store.learn([made("S-1", 10), made("S-2", 20, home=False)])
     assert store.visits("CU-1") == [Visit(at_us=10, home=True), Visit(at_us=20, home=False)]
-    assert store.usual_share() == 0.5
+    assert store.usual().share == 0.5
+
+
+def test_a_visit_that_is_seen_again_says_nothing_new_of_how_customers_differ(tmp_path: Path) -> None:
+    once, twice = CustomerStore(tmp_path / "once"), CustomerStore(tmp_path / "twice")
+    found = of_customers(30, lambda who, hour: who % 3 > 0)
+    once.learn(found)
+    for _ in range(2):
+        twice.learn(found)
+    assert once.usual() == twice.usual()
+    once.close()
+    twice.close()
+
+
+def of_customers(count: int, home: Callable[[int, float], bool]) -> list[VisitMade]:
+    """Ten visits of each customer, in the morning of one day and in the evening of the next."""
+    return [
+        made(f"S-{who}-{day}", at(hour, day), home(who, hour), f"CU-{who}")
+        for who in range(count)
+        for day in range(2, 12)
+        for hour in ((10.0, 18.0)[day % 2],)
+    ]
+
+
+def test_customers_with_habits_are_believed_sooner_than_those_who_are_all_alike(tmp_path: Path) -> None:
+    def learned(name: str, home: Callable[[int, float], bool]) -> Usual:
+        store = CustomerStore(tmp_path / name)
+        store.learn(of_customers(60, home))
+        usual = store.usual()
+        store.close()
+        return usual
+
+    luck = random.Random(5)
+    habits = learned("habits", lambda who, hour: (hour < 12) == (who % 2 == 0))
+    alike = learned("alike", lambda who, hour: luck.random() < 0.9)
+    assert habits.counts_for == STRENGTHS[0] and alike.counts_for >= 100
+    assert alike.share == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_few_visits_do_not_say_how_much_customers_differ(store: CustomerStore) -> None:
+    store.learn(of_customers(5, lambda who, hour: hour < 12))
+    assert store.usual().counts_for == PRIOR_VISITS
 
 
 def test_an_older_word_does_not_replace_a_newer_one(store: CustomerStore) -> None:
@@ -418,6 +470,9 @@ def test_learned_hours_are_worth_more_than_what_is_usual(workspace: Workspace) -
         for hour in (10.0, 18.0):
             home = (hour == 10.0) == likes_morning
             usual += (0.5 - home) ** 2
-            own += (home_share(known, at(hour, 20), at(0, 20), BRUSSELS, 0.5).share - home) ** 2
+            own += (
+                home_share(known, at(hour, 20), at(0, 20), BRUSSELS, Usual(share=0.5, counts_for=3.0)).share
+                - home
+            ) ** 2
     assert own < 0.5 * usual
     assert from_us(at(10), UTC).hour == 9
