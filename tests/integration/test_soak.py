@@ -18,6 +18,7 @@ from test_kills import PATIENCE, Killer, has_caught_up, looked_after
 from benchmarks.engine import Feed, disk_mb, memory_mb
 from benchmarks.fleet import Fleet, build
 from pipelines.demo import free_port
+from serving.settings import load_settings
 from serving.supervisor import Service
 from serving.times import US, from_rfc3339, wall_now_us
 from tests.running import until
@@ -53,7 +54,8 @@ def test_an_hour_of_work_with_kills_stays_whole_and_flat(tmp_path: Path) -> None
     workspace = build(tmp_path / "w", fleet)
     workspace.settings.write_text(SETTINGS)
     output = (tmp_path / "service.log").open("ab")
-    service = Service(workspace, "127.0.0.1", free_port(), output, PATIENCE)
+    every_s = load_settings(workspace).retention.every_s
+    service = Service(workspace, "127.0.0.1", free_port(), output, PATIENCE, compact_every_s=every_s)
     service.start()
     statuses, samples, told_s = Counter[int](), list[Sample](), 0.0
     killer, stop = Killer(service, 7), threading.Event()
