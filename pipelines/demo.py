@@ -179,7 +179,7 @@ def live_rows(client: httpx.Client, zone: Any) -> list[StopRow]:
 
 
 def incident_rows(client: httpx.Client, zone: Any) -> list[IncidentRow]:
-    """Every incident that was told, those that struck the most stops first."""
+    """Every incident that was told: of a whole area first, then those that struck the most stops."""
     found = client.get("/v1/incidents", params={"limit": PAGE}).json()["incidents"]
     told = [incident for incident in found if incident["told_at"]]
     return [
@@ -193,8 +193,12 @@ def incident_rows(client: httpx.Client, zone: Any) -> list[IncidentRow]:
             evidence=", ".join(incident["evidence"]) or "late risk of its stops",
             actions=tuple(_action(action) for action in incident["actions"]),
         )
-        for incident in sorted(told, key=lambda each: -each["affected"]["stops"])
+        for incident in sorted(told, key=_rank)
     ]
+
+
+def _rank(incident: Mapping[str, Any]) -> tuple[bool, int]:
+    return incident["subject"]["kind"] != "area", -incident["affected"]["stops"]
 
 
 def _ended(incident: Mapping[str, Any], zone: Any) -> str:

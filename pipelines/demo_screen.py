@@ -78,10 +78,10 @@ def _webhooks(
     subscribers: Sequence[demo_subscribers.Subscriber],
     incidents: Sequence[demo.IncidentRow],
 ) -> str:
-    """What subscribers were sent about the largest incident, and in all."""
+    """What subscribers were sent about the first incident, and in all."""
     counts = demo_subscribers.settled(client)
-    largest = incidents[0] if incidents else None
-    incident_id, what = (largest.incident_id, largest.cause) if largest else (None, "")
+    first = incidents[0] if incidents else None
+    incident_id, what = (first.incident_id, first.cause) if first else (None, "")
     return demo_subscribers.told(subscribers, incident_id, what, counts)
 
 
@@ -170,9 +170,9 @@ def incidents_table(rows: Sequence[demo.IncidentRow]) -> Table:
 
 
 def proposals(rows: Sequence[demo.IncidentRow], proposed: Mapping[str, tuple[str, tuple[str, ...]]]) -> str:
-    """What was proposed about the largest incident while there was still something to do."""
+    """What was proposed about the first incident while there was still something to do."""
     if not rows or rows[0].incident_id not in proposed:
-        return "Nothing was proposed about the largest incident."
+        return "Nothing was proposed about the first incident."
     clock, actions = proposed[rows[0].incident_id]
     return "\n".join([f"Proposed at {clock} about {rows[0].cause}:", *(f"  {action}" for action in actions)])
 

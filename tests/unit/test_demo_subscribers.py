@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import Counter
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import orjson
 
+from pipelines.demo import incident_rows
 from pipelines.demo_subscribers import Subscriber, listening, told
 from serving.engine.outbox import EventType, outbox_event
 from serving.times import wall_now_us
@@ -40,3 +43,29 @@ def test_a_storm_that_is_told_twice_counts_once_and_what_is_not_signed_not_at_al
 def test_a_subscriber_without_a_secret_believes_nobody() -> None:
     for secret in (None, "", "whsec_", "whsec_" + b64encode(b"other").decode()):
         assert not Subscriber("desk", secret=secret).take(b"{}", {})
+
+
+def test_what_struck_a_whole_area_is_told_first_and_then_what_struck_the_most_stops() -> None:
+    def incident(cause: str, kind: str, stops: int) -> dict[str, Any]:
+        return {
+            "incident_id": cause,
+            "cause": cause,
+            "subject": {"kind": kind, "id": "X"},
+            "told_at": "2026-03-02T12:00:00Z",
+            "opened_at": "2026-03-02T12:00:00Z",
+            "resolved_at": None,
+            "severity": "low",
+            "evidence": [],
+            "actions": [],
+            "affected": {"stops": stops, "route_ids": []},
+        }
+
+    found = [
+        incident("route_behind", "route", 3),
+        incident("sort_delay", "depot", 9),
+        incident("storm", "area", 1),
+    ]
+    answering = httpx.MockTransport(lambda request: httpx.Response(200, json={"incidents": found}))
+    with httpx.Client(transport=answering, base_url="http://x") as client:
+        rows = incident_rows(client, ZoneInfo("Europe/Brussels"))
+    assert [row.incident_id for row in rows] == ["storm", "sort_delay", "route_behind"]
