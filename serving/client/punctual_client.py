@@ -459,9 +459,12 @@ class Punctual:
         channel: str | None = None,
         types: Sequence[str] = (),
         description: str = "",
+        secret: str | None = None,
     ) -> Webhook:
-        """Have events sent to a URL, or to a channel that the settings name; its secret is shown this once."""
+        """Have events sent to a URL, or to a channel that the settings name; a new secret is shown this once."""
         asked = {"url": url, "channel": channel, "types": list(types), "description": description}
+        if secret is not None:
+            asked["secret"] = secret
         return _webhook(self._call("POST", "/v1/webhooks", body=_json(asked), is_repeatable=False))
 
     def webhooks(self) -> list[Webhook]:

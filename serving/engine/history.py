@@ -33,7 +33,7 @@ class HistoryLimits:
     passing_s: float = 7 * DAY_S
     passing_bytes: int = 2 * 1024**3
     told_s: float = 90 * DAY_S
-    told_bytes: int = 1024**3
+    told_bytes: int = 4 * 1024**3
 
     def of(self, kind: int) -> tuple[float, int]:
         return (self.told_s, self.told_bytes) if kind == TOLD else (self.passing_s, self.passing_bytes)

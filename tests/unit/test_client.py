@@ -187,6 +187,9 @@ def test_a_webhook_is_set_up_tried_and_removed(punctual: Punctual) -> None:
     assert punctual.enable_webhook(made.webhook_id).state == "active"
     punctual.remove_webhook(made.webhook_id)
     assert punctual.webhooks() == []
+    own = punctual.create_webhook("https://hooks.example.com/q", secret=SECRET)
+    assert own.url == "https://hooks.example.com/q"
+    punctual.remove_webhook(own.webhook_id)
 
 
 def test_a_webhook_is_not_made_twice_by_a_broken_connection(flaky: tuple[str, type[Flaky]]) -> None:
