@@ -251,11 +251,11 @@ def memory_mb() -> float:
 
 
 def disk_mb(workspace: Workspace) -> float:
-    """Of every file of a workspace."""
+    """Of every file of a workspace, as much as the disk holds of it: files that count have holes."""
     total = 0
     for path in workspace.root.rglob("*"):
         with suppress(OSError):
-            total += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+            total += path.stat().st_blocks * 512 if path.is_file() and not path.is_symlink() else 0
     return total / 2**20
 
 
