@@ -5,8 +5,8 @@ Rows of all tables are put in the order in which they became known; that order i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,9 @@ from features.messages import Frames, messages
 from features.online import Versions
 from features.partitions import by_entity, by_link, by_route
 from features.views import VIEWS
+
+#: A feed that is folded while routes are cut into parts; the others keep processes busy while lessons are.
+CUT_AT_ONCE = "traffic"
 
 
 def in_log_order(tables: Frames, first_seq: int = 1) -> dict[str, pl.DataFrame]:
@@ -94,17 +97,22 @@ def backfill_in_parts(
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".parts-") as scratch, no_collections():
         place = _Places(Path(scratch))
+
+        def fold(tables: Iterable[str]) -> list[Future[Folded]]:
+            return [
+                executor.submit(fold_feed, table, place.write({table: rows})[table], place.new())
+                for table in tables
+                if table in ordered
+                for rows in by_entity(table, ordered[table], parts)
+            ]
+
         say("parts")
+        feeds = fold([CUT_AT_ONCE])
         routes = [
             executor.submit(fold_routes, place.write(tables), place.new(), ends_us)
             for tables in by_route(ordered, parts)
         ]
-        feeds = [
-            executor.submit(fold_feed, table, place.write({table: rows})[table], place.new())
-            for table in FEEDS
-            if table in ordered
-            for rows in by_entity(table, ordered[table], parts)
-        ]
+        feeds += fold(feed for feed in FEEDS if feed != CUT_AT_ONCE)
         say("routes and stops")
         followed = [part.result() for part in routes]
         taught = [

@@ -29,18 +29,19 @@ from features.routes import (
 
 def follow(route: Route, event: StopEvent, seq: int, received_us: int) -> Observation | None:
     """Move a route on by one stop event; give what it teaches, known as record ``seq``."""
-    progress, happened_us, kind = route.progress, event.occurred_us, event.kind
+    progress = route.progress
+    _, stop_id, kind, happened_us, sequence = event
     progress.known_us = received_us
     progress.lag_us = received_us - happened_us
     if kind == "departed_depot":
         return _depart(route, seq, received_us, happened_us)
-    stop = route.stops.get(event.stop_id or "")
+    stop = route.stops.get(stop_id or "")
     if stop is None:
         return None
     if kind == "arrived":
         return _arrive(route, stop, seq, received_us, happened_us)
     if kind == "resequenced":
-        _resequence(stop, event.sequence, happened_us)
+        _resequence(stop, sequence, happened_us)
         return None
     if kind == "withdrawn":
         _withdraw(route, stop)

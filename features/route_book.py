@@ -15,7 +15,7 @@ from features.following import follow
 from features.itinerary import Itinerary, ItineraryBuilder
 from features.messages import Message, message
 from features.observations import Observation
-from features.routes import Progress, Route, StopEvent, StopPlan
+from features.routes import KEEP_FINISHED_US, Progress, Route, StopEvent, StopPlan
 
 #: Events of one route that are kept for a plan that has not come.
 MOST_WAITING = 1_000
@@ -54,7 +54,7 @@ class RouteBook:
     def _followed(self, route_id: str, at_us: int) -> Route | None:
         """A route, unless it is unknown or over; one that is over is dropped, whether or not it was forgotten."""
         route = self._routes.get(route_id)
-        if route is None or not route.is_over(at_us):
+        if route is None or at_us - route.heard_us < KEEP_FINISHED_US or not route.is_over(at_us):
             return route
         self.forget(route_id)
         self._ended.append(route)
@@ -183,7 +183,8 @@ class RouteBook:
 
     def _plan_stop(self, plan: StopPlan, at_us: int) -> tuple[str, ...]:
         """Plan a stop; give its route, and the one that it leaves if it is handed over."""
-        left = self._followed(self._route_of_stop.get(plan.stop_id, ""), at_us)
+        left_id = self._route_of_stop.get(plan.stop_id)
+        left = self._followed(left_id, at_us) if left_id else None
         known = left.stops.get(plan.stop_id) if left else None
         if known and known.plan_version >= plan.plan_version:
             return ()
