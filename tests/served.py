@@ -25,6 +25,7 @@ from pipelines.history import build_features, landed_history, write_state
 from pipelines.land import land
 from serving.decisions.cadence import Cadence
 from serving.engine.engine import Engine
+from serving.engine.history import HistoryLimits
 from serving.engine.ops import OpsStore
 from serving.engine.rounds import EngineSettings
 from serving.engine.seed import open_log, seed
@@ -34,7 +35,9 @@ from tests.engine_bench import FakeForecaster
 
 LONGEST_LIFE_S = 900.0
 #: What was scored is kept for good.
-KEEPS_ALL = EngineSettings(cadence=Cadence(keep_history_s=1e9))
+KEEPS_ALL = EngineSettings(
+    cadence=Cadence(keep_history_s=1e9), history=HistoryLimits(passing_s=1e9, told_s=1e9)
+)
 STEP = 500
 
 
