@@ -28,6 +28,7 @@ from serving.storage.database import connect_to_read
 from serving.storage.log import Clock, EventLog, NewEvent
 from serving.supervisor import running_service
 from serving.times import US, from_rfc3339, to_rfc3339, wall_now_us
+from serving.upkeep.compaction import snapshots
 
 VEHICLES, PING_EVERY_S = 500, 5
 SECONDS_OF_LOG = 40
@@ -35,6 +36,7 @@ THROUGHPUT_PER_S, EVENT_P50_S, EVENT_P95_S = 500, 1.0, 3.0
 #: A run of ten minutes is for when it matters: PUNCTUAL_BENCH_MINUTES=10.
 MINUTES = float(os.environ.get("PUNCTUAL_BENCH_MINUTES", "1"))
 GROWTH = 1.05
+SNAPSHOTS, FULL_WITHIN_S = 2, 900.0
 #: What is kept in a run is a fifth of it, so that everything that is kept has been full for a while in its middle.
 KEPT_S = MINUTES * 60.0 / 5.0
 SHORT_RETENTION = f"""
@@ -48,6 +50,7 @@ keep_events = 1000
 log_s = {KEPT_S}
 every_s = {max(15.0, KEPT_S / 4)}
 snapshot_s = {max(15.0, KEPT_S / 2)}
+snapshots = {SNAPSHOTS}
 archive = false
 forecasts_s = {KEPT_S}
 told_s = {KEPT_S}
@@ -175,6 +178,7 @@ def _measure_event_to_stream(_: Path) -> dict[str, Any]:
         Feed(url, fleet) as feed,
     ):
         _until_it_keeps_up(client)
+        _until_it_is_full(workspace)
         until_s, last = time.monotonic() + MINUTES * 60.0, -1
         while time.monotonic() < until_s:
             second = max(feed.sent_at_s)
@@ -239,6 +243,15 @@ def _until_it_keeps_up(client: httpx.Client) -> None:
             return
         time.sleep(0.3)
     raise TimeoutError("the engine did not keep up with the events")
+
+
+def _until_it_is_full(workspace: Workspace) -> None:
+    """Wait until as many snapshots are kept as ever will be: only then can files be as large as they get."""
+    deadline_s = time.monotonic() + FULL_WITHIN_S
+    while len(snapshots(workspace)) < SNAPSHOTS:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"{SNAPSHOTS} snapshots were not made within {FULL_WITHIN_S:.0f} s")
+        time.sleep(1.0)
 
 
 def memory_mb() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from data_contracts.errors import PunctualError
 from data_contracts.workspace import Workspace
 from serving.engine.seed import open_log
 from serving.logs import configure_logging
+from serving.processes import alone, watch_parent
 from serving.settings import load_settings
 from serving.upkeep.compaction import compact
 
@@ -23,10 +25,14 @@ NICENESS = 10
 def main(arguments: list[str]) -> int:
     configure_logging()
     os.nice(NICENESS)
+    watch_parent(lambda: os._exit(1))  # it may be cut off anywhere
     workspace = Workspace(Path(arguments[0]))
     try:
         settings = load_settings(workspace)
-        with closing(open_log(workspace, settings.clock)) as event_log:
+        with (
+            alone(workspace.run / "compaction.lock", threading.Event()),
+            closing(open_log(workspace, settings.clock)) as event_log,
+        ):
             compact(workspace, event_log, settings.retention)
     except PunctualError as error:
         log.error("compaction_refused", error=str(error))

@@ -5,33 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from data_contracts.workspace import WORKSPACE_VARIABLE, Workspace
-from serving.processes import stop_with_parent
+from serving.processes import watch_parent
 from serving.settings import load_settings
 
 SERVICE = "serving.service:PunctualService"
-
-
-def end_with_parent() -> None:
-    """Ask this process to end, as an operator would, once its parent is gone."""
-    gone = threading.Event()
-    stop_with_parent(gone)
-
-    def follow() -> None:
-        gone.wait()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=follow, name="end-with-parent", daemon=True).start()
 
 
 def main(arguments: list[str]) -> None:
     from bentoml_cli.cli import cli
 
     host, port = arguments
-    end_with_parent()
+    watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     root = str(Path(__file__).resolve().parent.parent)
     cli(["serve", SERVICE, "--host", host, "--port", port, "--working-dir", root, *tls_arguments()])
 

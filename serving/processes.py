@@ -6,7 +6,8 @@ import fcntl
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,18 +19,18 @@ def told_to_stop() -> threading.Event:
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    stop_with_parent(stop)
+    watch_parent(stop.set)
     return stop
 
 
-def stop_with_parent(stop: threading.Event) -> None:
-    """Stop when the process that started this one is gone."""
+def watch_parent(gone: Callable[[], object]) -> None:
+    """Do something once the process that started this one is gone."""
     parent = os.getppid()
 
     def watch() -> None:
-        while not stop.wait(1.0):
-            if os.getppid() != parent:
-                stop.set()
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        gone()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
