@@ -130,7 +130,7 @@ def forecaster(folder: Path, ordered: Frames, plan: Plan, say: Say) -> DeliveryF
         until = FIRST_DAY + timedelta(days=plan.train_days)
         rows = rows_of(folder, ordered, until, plan.per_route, say)
         say("training")
-        made, _ = train(rows, name="punctual-eta", version=place.name, settings=BoosterSettings())
+        made = train(rows, name="punctual-eta", version=place.name, settings=BoosterSettings())
         made.save(place, rows.vectors)
     return DeliveryForecaster.load(place)
 

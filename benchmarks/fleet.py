@@ -203,7 +203,7 @@ def crown(workspace: Workspace, fleet: Fleet) -> None:
     days = [f"2026-02-{1 + at % TRAINING_DAYS:02d}" for at in range(len(rows))]
     outcomes = pl.DataFrame({"service_date": days, "cluster": days})
     dataset = Dataset(rows, outcomes, arrival_s, rows.as_of_us + np.rint(arrival_s * US).astype(np.int64))
-    model, _ = train(dataset, name="bench", version="1")
+    model = train(dataset, name="bench", version="1")
     model.save(workspace.models / "1", rows)
     workspace.champion.write_text('{"version": "1", "alias": "champion"}')
 

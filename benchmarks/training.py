@@ -14,10 +14,20 @@ import polars as pl
 
 from benchmarks.harness import Benchmark, Work
 from features.vectors import FEATURE_NAMES, FEEDS, Vectors
-from training.boosters import OBJECTIVES, BoosterSettings, fit, run_side_by_side
+from training.boosters import OBJECTIVES, BoosterSettings, Target, fit, run_side_by_side
 from training.dataset import Dataset
 from training.doors import LEAVES, TREES
-from training.forecaster import FOLDS, DeliveryForecaster, day_folds, train
+from training.forecaster import (
+    FOLDS,
+    PROBED_FOLDS,
+    PROBED_ROWS,
+    PROBED_TREES,
+    SMALL_LEAVES,
+    SMALL_TREES,
+    DeliveryForecaster,
+    day_folds,
+    train,
+)
 from training.gate import compare
 from training.quantiles import QUANTILE_LEVELS
 
@@ -58,7 +68,7 @@ def _dataset(count: int, rng: np.random.Generator) -> Dataset:
 @cache
 def _forecaster() -> DeliveryForecaster:
     """A forecaster of the default size."""
-    return train(_dataset(LEARNED_ROWS, np.random.default_rng(SEED)), name="bench", version="1")[0]
+    return train(_dataset(LEARNED_ROWS, np.random.default_rng(SEED)), name="bench", version="1")
 
 
 def _prepare_score_batch(_: Path) -> tuple[Work, Work]:
@@ -108,29 +118,32 @@ def _prepare_score_reasons(_: Path) -> tuple[Work, Work]:
 def _prepare_train(_: Path) -> tuple[Work, Work]:
     """Training with calibration and the gate's comparison, against the bare fits that the boosters take.
 
-    The fits: three quantiles on each of four folds, the four boosters that serve, and the doors' on folds and in whole.
+    The fits: medians for each target and each size on two folds, three quantiles on each of four folds, the four
+    boosters that serve, and the doors' on folds and in whole.
     """
-    rows = _dataset(TRAIN_ROWS, np.random.default_rng(SEED + 4))
+    draw = np.random.default_rng(SEED + 4)
+    rows, judged = _dataset(TRAIN_ROWS, draw), _dataset(TRAIN_ROWS // 10, draw)
     settings = BoosterSettings()
     small = replace(settings, trees=TREES, leaves=LEAVES)
+    probe = replace(settings, trees=PROBED_TREES, most_rows=PROBED_ROWS)
+    lesser = replace(settings, trees=SMALL_TREES, leaves=SMALL_LEAVES, most_rows=PROBED_ROWS)
     residual_s, fold = rows.arrival_s - rows.vectors.base_s, day_folds(rows.clusters, FOLDS)
 
     def ours() -> Any:
-        forecaster, _ = train(rows, name="bench", version="1")
-        ours_s = forecaster.forecast(rows.vectors).quantiles_s
-        return compare(rows.arrival_s, ours_s, ours_s + 1.0, rows.clusters, incumbent="bench")
+        forecaster = train(rows, name="bench", version="1")
+        ours_s = forecaster.forecast(judged.vectors).quantiles_s
+        return compare(judged.arrival_s, ours_s, ours_s + 1.0, judged.clusters, incumbent="bench")
 
     def peer() -> Any:
-        kept = [fold != k for k in range(FOLDS)]
-        jobs = [
-            partial(fit, name, rows.vectors.matrix[at], residual_s[at], settings)
-            for at in kept
-            for name in OBJECTIVES
-            if name != "mean"
-        ]
-        jobs += [partial(fit, name, rows.vectors.matrix, residual_s, settings) for name in OBJECTIVES]
-        jobs += [partial(fit, "median", rows.vectors.matrix[at], residual_s[at], small) for at in kept]
-        return run_side_by_side([*jobs, partial(fit, "median", rows.vectors.matrix, residual_s, small)])
+        kept, every = [fold != k for k in range(FOLDS)], fold >= 0
+        medians = [probe] * len(Target) + [settings, lesser]
+        fits = [("median", at, size) for at in kept[:PROBED_FOLDS] for size in medians]
+        fits += [(name, at, settings) for at in kept for name in OBJECTIVES if name != "mean"]
+        fits += [(name, every, settings) for name in OBJECTIVES]
+        fits += [("median", at, small) for at in [*kept, every]]
+        return run_side_by_side(
+            partial(fit, name, rows.vectors.matrix[at], residual_s[at], size) for name, at, size in fits
+        )
 
     return ours, peer
 

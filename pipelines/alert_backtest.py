@@ -110,7 +110,7 @@ class AlertBacktest:
         """The block ``alerts`` of the evaluation contract."""
         early, late = self._validation()
         self.say("thresholds: training")
-        chooser, _ = train(
+        chooser = train(
             self.rows.train.where(early), name="punctual-eta", version="chooser", settings=self.settings
         )
         self.say("thresholds: validation days")

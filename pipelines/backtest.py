@@ -170,7 +170,7 @@ def judge(
     if keep is not None:
         parts = _kept(parts, keep)
     tell("training")
-    forecaster, _ = train(parts.train, name="punctual-eta", version="backtest", settings=settings)
+    forecaster = train(parts.train, name="punctual-eta", version="backtest", settings=settings)
     excluded = test.excluded + Counter({f"train_{reason}": n for reason, n in past.excluded.items()})
     excluded += Counter({f"unreadable_{column}": n for column, n in test.unreadable.items()})
     excluded += _quarantined(chain.landed)

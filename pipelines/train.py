@@ -75,7 +75,7 @@ def train_challenger(
     rows = build(feast_repo.open_store(workspace), ordered, asked, tell)
     parts = split_last_days(rows, plan.held_out_days)
     tell("training")
-    forecaster, _ = train(parts.train, name=MODEL_NAME, version="challenger", settings=plan.boosters)
+    forecaster = train(parts.train, name=MODEL_NAME, version="challenger", settings=plan.boosters)
     figures = evaluate("held-out days", forecaster, parts, Counter(), tell)
     tell("gate and registry")
     registry = Registry(workspace)

@@ -74,7 +74,7 @@ def crown_a_model(workspace: Workspace) -> None:
         vectors.base_s + noise,
         vectors.as_of_us + DAY_US,
     )
-    model, _ = train(rows, name="tiny", version="1", settings=TINY)
+    model = train(rows, name="tiny", version="1", settings=TINY)
     model.save(workspace.models / "1", vectors)
     workspace.champion.write_text('{"version": "1", "alias": "champion"}')
 

@@ -7,15 +7,16 @@ not say when a stop was completed has no doors: there, completion is arrival.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.vectors import FEATURE_NAMES
-from training.boosters import BoosterSettings, Predictor, fit
+from training.boosters import BoosterSettings, Predictor, fit, run_side_by_side
 from training.calibration import Calibrator, Raw
 from training.dataset import Dataset
 from training.quantiles import QuantileForecast
@@ -121,11 +122,17 @@ def fit_doors(rows: Dataset, fold: NDArray[np.int64], raw: Raw, settings: Booste
     known = np.isfinite(taken_s)
     if known.sum() < FEWEST:
         return None
+    held = [fold == k for k in range(int(fold.max()) + 1)]
+    jobs: list[Callable[[], Any]] = [partial(_held_out_s, rows, each, settings) for each in held]
+    *said_s, predictor = run_side_by_side([*jobs, partial(learn, rows, settings)])
     expected_s = np.zeros(len(rows))
-    for k in range(int(fold.max()) + 1):
-        expected_s[fold == k] = median_s(
-            learn(rows.where(fold != k), settings), rows.vectors.matrix[fold == k]
-        )
+    for each, of_fold_s in zip(held, said_s, strict=True):
+        expected_s[each] = of_fold_s
     times = DoorTimes.of(taken_s[known], expected_s[known])
     after = times.after(raw, expected_s).take(np.flatnonzero(known))
-    return Doors(learn(rows, settings), times, Calibrator.fit(after, rows.completion_s[known]))
+    return Doors(predictor, times, Calibrator.fit(after, rows.completion_s[known]))
+
+
+def _held_out_s(rows: Dataset, held: NDArray[np.bool_], settings: BoosterSettings) -> Float:
+    """Median times at the door of rows that their booster did not see."""
+    return median_s(learn(rows.where(~held), settings), rows.vectors.matrix[held])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ from training.spread import ZoneSpread
 
 Float = NDArray[np.float64]
 FOLDS = 4
+#: Boosters learn from at most 200,000 rows; calibration has enough with these.
+MOST_ROWS = 500_000
 #: The target is chosen on so many folds, by small boosters of at most so many rows; of few rows on all, by whole ones.
 PROBED_FOLDS, PROBED_ROWS, PROBED_TREES = 2, 30_000, 120
 #: What small boosters are, where large ones are not worth their size.
@@ -209,13 +211,14 @@ class DeliveryForecaster:
 
 def train(
     rows: Dataset, *, name: str, version: str, settings: BoosterSettings | None = None
-) -> tuple[DeliveryForecaster, Raw]:
-    """Fit boosters and calibration; give the forecaster and its out-of-fold predictions.
+) -> DeliveryForecaster:
+    """Fit boosters and calibration, of more than ``MOST_ROWS`` rows on a draw.
 
     Folds are blocks of service days, so that calibration sees errors of days that the boosters did not.
     """
     rows = rows.where(np.isfinite(rows.arrival_s))
     settings = settings or BoosterSettings.of(len(rows))
+    rows = _drawn(rows, settings.seed)
     situations = Situations.of(rows.vectors)
     told = replace(rows, vectors=situations.seen(rows.vectors))
     rows, natural = with_dropout(told, situations, settings.seed), len(rows)
@@ -228,26 +231,24 @@ def train(
     target = choose_target(told, fold[:natural], settings)
     settings = choose_size(told, fold[:natural], target, settings)
     spread = [name for name in OBJECTIVES if name != "mean"]
-    jobs = [
-        partial(_learn, booster, rows, fold != k, target, settings)
-        for k in range(FOLDS)
-        for booster in spread
+    held_out = [(k, booster) for k in range(FOLDS) for booster in spread]
+    jobs: list[Callable[[], Any]] = [
+        partial(_held_out_s, booster, rows, fold == k, target, settings) for k, booster in held_out
     ]
     jobs += [partial(_learn, booster, rows, fold >= 0, target, settings) for booster in OBJECTIVES]
-    texts = run_side_by_side(jobs)
-    held_out_s = np.zeros((len(spread), len(rows)))
-    for place, text in enumerate(texts[: FOLDS * len(spread)]):
-        k, booster = divmod(place, len(spread))
-        held_out_s[booster, fold == k] = _held_out_s(spread[booster], text, rows, fold == k, target)
-    low_s, median_s, high_s = held_out_s
+    done = run_side_by_side(jobs)
+    held_out_s = {booster: np.zeros(len(rows)) for booster in spread}
+    for (k, booster), said_s in zip(held_out, done, strict=False):
+        held_out_s[booster][fold == k] = said_s
+    low_s, median_s, high_s = (held_out_s[booster] for booster in spread)
     plain = Raw.of(low_s, median_s, high_s, mean_s=median_s)
     codes = situations.codes(rows.vectors)
     situations = situations.fit(plain, rows.arrival_s, codes)
     plain = situations.apply(plain, codes).take(np.arange(natural))
     zone_spread = ZoneSpread.fit(plain, told.arrival_s, told.vectors.zone_ids)
     out_of_fold = zone_spread.apply(plain, told.vectors.zone_ids)
-    predictors = dict(zip(OBJECTIVES, map(Predictor, texts[FOLDS * len(spread) :]), strict=True))
-    forecaster = DeliveryForecaster(
+    predictors = dict(zip(OBJECTIVES, map(Predictor, done[len(held_out) :]), strict=True))
+    return DeliveryForecaster(
         name,
         version,
         predictors,
@@ -259,7 +260,13 @@ def train(
         zone_spread,
         fit_doors(told, fold[:natural], out_of_fold, settings),
     )
-    return forecaster, out_of_fold
+
+
+def _drawn(rows: Dataset, seed: int) -> Dataset:
+    """The rows, or a draw of ``MOST_ROWS`` of them, in their order."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return rows.take(np.sort(np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)))
 
 
 def choose_target(rows: Dataset, fold: NDArray[np.int64], settings: BoosterSettings) -> Target:
@@ -308,22 +315,16 @@ def _lost_s(
 ) -> list[float]:
     """Sum of errors of each probe's medians on days that they did not see."""
     jobs = [
-        partial(_learn, "median", rows, fold != k, target, settings)
-        for target, settings in probes
-        for k in folds
+        partial(_lost_on, rows, fold == k, target, settings) for target, settings in probes for k in folds
     ]
-    texts = iter(run_side_by_side(jobs))
-    return [
-        sum(
-            float(
-                np.abs(
-                    _held_out_s("median", next(texts), rows, fold == k, target) - rows.arrival_s[fold == k]
-                ).sum()
-            )
-            for k in folds
-        )
-        for target, _ in probes
-    ]
+    lost_s = run_side_by_side(jobs)
+    return [sum(lost_s[at : at + len(folds)]) for at in range(0, len(jobs), len(folds))]
+
+
+def _lost_on(rows: Dataset, held: NDArray[np.bool_], target: Target, settings: BoosterSettings) -> float:
+    """Sum of errors of a median on rows that it did not see."""
+    said_s = _held_out_s("median", rows, held, target, settings)
+    return float(np.abs(said_s - rows.arrival_s[held]).sum())
 
 
 def _learn(
@@ -334,10 +335,13 @@ def _learn(
     return fit(name, rows.vectors.matrix[chosen], label, settings, weight)
 
 
-def _held_out_s(name: str, text: str, rows: Dataset, chosen: NDArray[np.bool_], target: Target) -> Float:
-    """What a booster says of rows that it has not seen, in seconds."""
-    said = Predictor(text).predict(rows.vectors.matrix[chosen])
-    return target.arrival_s(name, said, target.base_s(rows.vectors)[chosen])
+def _held_out_s(
+    name: str, rows: Dataset, held: NDArray[np.bool_], target: Target, settings: BoosterSettings
+) -> Float:
+    """What a booster of all other rows says of those that are held out, in seconds."""
+    text = _learn(name, rows, ~held, target, settings)
+    said = Predictor(text).predict(rows.vectors.matrix[held])
+    return target.arrival_s(name, said, target.base_s(rows.vectors)[held])
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def coverage(seed: int, shift: str, folder: Path) -> Coverage:
     world = World.draw(Parameters.load("small"), seed)
     rows = rows_of(history(world, seed, SHIFTS[shift]), folder)
     taught = rows.days < (FIRST + timedelta(days=TAUGHT)).isoformat()
-    forecaster, _ = train(rows.where(taught), name="shift", version="1", settings=SETTINGS)
+    forecaster = train(rows.where(taught), name="shift", version="1", settings=SETTINGS)
     test = rows.where(~taught & np.isfinite(rows.arrival_s))
     raw = forecaster.raw(test.vectors)
     live = replay_online(

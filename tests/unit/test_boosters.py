@@ -71,7 +71,7 @@ def test_the_reference_is_started_from_where_habits_say_nothing():
     arrival_s = 0.9 * reference_s + 60 * draw.normal(size=len(rows))
     noisy = Dataset(rows.vectors, rows.rows, arrival_s, rows.outcome_known_us)
     assert choose_target(noisy, day_folds(rows.clusters, 4), SMALL) is Target.REFERENCE
-    forecaster, _ = train(noisy, name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(noisy, name="punctual-eta", version="1", settings=SMALL)
     assert np.abs(forecaster.forecast(rows.vectors).at((0.5,))[:, 0] - arrival_s).mean() < 150
 
 
@@ -101,7 +101,7 @@ def test_large_boosters_are_kept_where_they_err_less():
 
 
 def test_forecaster_of_shares_is_saved_loaded_and_explained(tmp_path: Path):
-    forecaster, _ = train(in_shares(), name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(in_shares(), name="punctual-eta", version="1", settings=SMALL)
     forecaster.save(tmp_path / "1", make_vectors(20, seed=2))
     again, vectors = DeliveryForecaster.load(tmp_path / "1"), make_vectors(30, seed=4)
     assert again.target is forecaster.target is Target.SHARE
@@ -110,7 +110,7 @@ def test_forecaster_of_shares_is_saved_loaded_and_explained(tmp_path: Path):
 
 
 def test_target_that_is_not_known_is_refused(tmp_path: Path):
-    forecaster, _ = train(make_dataset(600), name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(make_dataset(600), name="punctual-eta", version="1", settings=SMALL)
     forecaster.save(tmp_path / "1", make_vectors(4))
     manifest = json.loads((tmp_path / "1" / MANIFEST).read_text())
     (tmp_path / "1" / MANIFEST).write_text(json.dumps(manifest | {"target": "parsecs"}))
@@ -121,7 +121,7 @@ def test_target_that_is_not_known_is_refused(tmp_path: Path):
 def test_zone_spread_is_saved_with_the_zones_of_the_golden_rows(tmp_path: Path):
     rows = make_dataset(1200)
     rows.vectors.zone_ids.extend(rows.rows["zone_id"].to_list())
-    forecaster, _ = train(rows, name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(rows, name="punctual-eta", version="1", settings=SMALL)
     assert set(forecaster.zone_spread.factors) == {"Z-1", "Z-2", "Z-3"}
     forecaster.save(tmp_path / "1", rows.vectors)
     again = DeliveryForecaster.load(tmp_path / "1")

@@ -51,7 +51,7 @@ class Place:
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = make_dataset(600, days=4)
-    model, _ = train(rows, name="tiny", version="1", settings=BoosterSettings(trees=5, leaves=4))
+    model = train(rows, name="tiny", version="1", settings=BoosterSettings(trees=5, leaves=4))
     factors = {name_of(code): _factor(code) for code in range(1 << 7)}
     model = replace(model, situations=replace(model.situations, factors=factors, evidence=()))
     folder = tmp_path_factory.mktemp("models") / "1"

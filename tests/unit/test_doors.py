@@ -32,7 +32,7 @@ def served(n: int = 4000, **dataset: int) -> Dataset:
 
 @pytest.fixture(scope="module")
 def forecaster() -> DeliveryForecaster:
-    return train(served(), name="punctual-eta", version="1", settings=SMALL)[0]
+    return train(served(), name="punctual-eta", version="1", settings=SMALL)
 
 
 def test_window_of_the_completion_covers_what_it_promises(forecaster: DeliveryForecaster):
@@ -67,6 +67,6 @@ def test_doors_come_back_from_disk_to_the_bit(forecaster: DeliveryForecaster, tm
 
 
 def test_where_nobody_tells_completions_they_are_arrivals():
-    plain, _ = train(make_dataset(600), name="punctual-eta", version="1", settings=SMALL)
+    plain = train(make_dataset(600), name="punctual-eta", version="1", settings=SMALL)
     forecast = plain.forecast(make_dataset(20, seed=2).vectors)
     assert plain.doors is None and np.array_equal(forecast.completion.grid_s, forecast.grid_s)

@@ -197,7 +197,7 @@ def figures() -> dict[str, Any]:
         arrived_us=[None if gone else us for gone, us in zip(lost, test.rows["arrived_us"], strict=True)],
     )
     parts = split(past, test)
-    forecaster, _ = train(parts.train, name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(parts.train, name="punctual-eta", version="1", settings=SMALL)
     return evaluate("made_up", forecaster, parts, Counter(outside_month=7))
 
 
@@ -246,13 +246,13 @@ def test_base_rate_of_training_counts_stops_that_were_never_reached():
         arrived_us=[None if gone else us for gone, us in zip(lost, past.rows["arrived_us"], strict=True)],
     )
     parts = split(past, test)
-    forecaster, _ = train(parts.train, name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(parts.train, name="punctual-eta", version="1", settings=SMALL)
     assert evaluate("made_up", forecaster, parts, Counter())["late"]["training_base_rate"] == 0.25
 
 
 def test_horizons_are_told_as_forecast_and_as_they_came_out():
     rows = make_dataset(3000)
-    forecaster, _ = train(rows, name="punctual-eta", version="1", settings=BoosterSettings(trees=5))
+    forecaster = train(rows, name="punctual-eta", version="1", settings=BoosterSettings(trees=5))
     fresh = make_dataset(6000, first_day=20, seed=3)
     figures = evaluate("made", forecaster, Split(rows, fresh, Counter()), Counter())
     groups = figures["coverage_by_group"]

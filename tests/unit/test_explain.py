@@ -49,7 +49,7 @@ TINY = BoosterSettings(trees=5, leaves=4, min_rows_in_leaf=5)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest real model there can be, saved."""
     rows = make_dataset(400, days=4)
-    model, _ = train(rows, name="tiny", version="1", settings=TINY)
+    model = train(rows, name="tiny", version="1", settings=TINY)
     folder = tmp_path_factory.mktemp("models") / "1"
     model.save(folder, rows.vectors)
     return folder

@@ -22,7 +22,7 @@ SMALL = BoosterSettings(trees=30, leaves=7, learning_rate=0.15, min_rows_in_leaf
 
 
 def trained(rows: Dataset, settings: BoosterSettings = SMALL) -> DeliveryForecaster:
-    return train(rows, name="punctual-eta", version="1", settings=settings)[0]
+    return train(rows, name="punctual-eta", version="1", settings=settings)
 
 
 @pytest.fixture(scope="module")

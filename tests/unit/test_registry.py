@@ -23,7 +23,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 def register(registry: Registry, gate: str = PASSED) -> Version:
     rows = make_dataset(200)
-    forecaster, _ = train(rows, name="punctual-eta", version="challenger", settings=BoosterSettings(trees=5))
+    forecaster = train(rows, name="punctual-eta", version="challenger", settings=BoosterSettings(trees=5))
     return registry.register(
         forecaster,
         rows.vectors,

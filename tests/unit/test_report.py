@@ -30,7 +30,7 @@ def make_forecast(median_s: np.ndarray, spread_s: float = 60.0) -> QuantileForec
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     past, test = make_dataset(1500), make_dataset(900, days=6, first_day=20, seed=3)
-    forecaster, _ = train(past, name="punctual-eta", version="1", settings=BoosterSettings(trees=10))
+    forecaster = train(past, name="punctual-eta", version="1", settings=BoosterSettings(trees=10))
     return evaluate("made_up", forecaster, Split(past, test, Counter()), Counter())
 
 

@@ -34,7 +34,7 @@ def jammed(n: int = 6000, seed: int = 0, **dataset: int) -> Dataset:
 
 
 def test_dead_feed_widens_the_window_by_as_much_as_it_costs():
-    forecaster, _ = train(jammed(), name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(jammed(), name="punctual-eta", version="1", settings=SMALL)
     fresh = jammed(seed=9, first_day=20)
     dead = jammed(seed=9, first_day=20)
     dead.vectors.ages_s["traffic"][:] = np.nan
@@ -53,7 +53,7 @@ def test_dead_feed_widens_the_window_by_as_much_as_it_costs():
 
 
 def test_stale_feed_is_taken_as_dead():
-    forecaster, _ = train(jammed(2000), name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(jammed(2000), name="punctual-eta", version="1", settings=SMALL)
     stale, dead = jammed(50, seed=3), jammed(50, seed=3)
     stale.vectors.ages_s["traffic"][:] = 7_200.0
     dead.vectors.ages_s["traffic"][:] = np.nan
@@ -82,7 +82,7 @@ def test_set_without_feeds_is_learned_from_as_it_is():
 
 
 def test_new_zone_and_courier_are_named_and_wider():
-    forecaster, _ = train(jammed(2000), name="punctual-eta", version="1", settings=SMALL)
+    forecaster = train(jammed(2000), name="punctual-eta", version="1", settings=SMALL)
     known = make_vectors(2, target_evidence=[40.0, 40.0], courier_evidence=[9.0, 9.0])
     new = make_vectors(2, target_evidence=[0.0, 40.0], courier_evidence=[9.0, 0.0])
     assert forecaster.unfamiliar(known) == [[], []]
