@@ -45,9 +45,9 @@ def connect(
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-    connection.executescript(schema)
     if connection.execute("PRAGMA user_version").fetchone() != (layout,):
         connection.execute(f"PRAGMA user_version = {layout}")
+    connection.executescript(schema)  # after its layout: whoever finds a table finds its layout
     return connection
 
 
@@ -60,8 +60,8 @@ def refuse_other_layout(path: Path, layout: int) -> None:
 
 
 def _refuse_other_layout(connection: sqlite3.Connection, path: Path, layout: int) -> None:
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
     is_empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
     if is_empty or max(found, 1) == layout:
         return
     age, next_step = (

@@ -29,7 +29,7 @@ def looking(browser: Any, url: str, **more: Any) -> Iterator[Any]:
         yield page
     finally:
         context.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 def serious_faults(page: Any) -> list[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Room, serving, workspace_with
 
 from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
 from serving.times import wall_now_us
+from tests.browser.conftest import Room, serving, workspace_with
 from tests.browser.cut import Line
 from tests.browser.looking import looking, serious_faults
 from tests.builders import NOON_US

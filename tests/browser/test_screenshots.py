@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Room, serving
 from PIL import Image
 
 from data_contracts.workspace import Workspace
 from pipelines import demo
 from pipelines.replay import timeline
+from tests.browser.conftest import Room, serving
 from tests.browser.looking import PHONE, looking
 
 pytestmark = [pytest.mark.browser, pytest.mark.on_demand]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from conftest import Room, serving, workspace_with
 
 from serving.storage.database import statements
+from tests.browser.conftest import Room, serving, workspace_with
 from tests.browser.looking import looking
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Room
 
 from serving.http.signing import Purpose, Signer
 from serving.times import US, wall_now_us
+from tests.browser.conftest import Room
 from tests.browser.looking import PHONE, looking, serious_faults
 
 pytestmark = [pytest.mark.browser, pytest.mark.end_to_end]

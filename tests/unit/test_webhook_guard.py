@@ -20,7 +20,7 @@ from serving.times import wall_now_us
 from serving.webhooks.guard import AddressGuard, Resolve, Resolver
 from serving.webhooks.policy import Answer, Outcome, SendingPolicy
 from serving.webhooks.post import WebhookPost
-from serving.webhooks.signing import Secrets
+from serving.webhooks.signing import Generation, Secrets
 from serving.webhooks.store import DueMessage, Webhook, WebhookState
 from tests.receivers import receiving
 
@@ -65,7 +65,7 @@ def attempt(
     async def attempts() -> list[Answer]:
         post = WebhookPost(Secrets(b"k" * 32), policy, resolve=resolve, ssl_context=tls)
         try:
-            return [await post(message(url), [1], wall_now_us()) for url in urls]
+            return [await post(message(url), [Generation(1)], wall_now_us()) for url in urls]
         finally:
             await post.close()
 

@@ -47,7 +47,6 @@ export async function makeMap({ container, notes, layers, style, onStop, onVehic
   const view = new View(map, library, notes, { ownBase: !style });
   view.listen({ onStop, onVehicle });
   view.controls(layers);
-  await view.firstLook();
   return view;
 }
 
@@ -81,6 +80,7 @@ class View {
     if (this.ownBase) this.map.setPaintProperty("ground", "background-color", colour("--map-ground"));
   }
 
+  /** What there is, and where; may be asked again where it failed. */
   async firstLook() {
     const links = await get("/v1/links");
     this.map.getSource("links").setData(links);

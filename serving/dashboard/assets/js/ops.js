@@ -26,7 +26,7 @@ const opens = {
   route: (id) => go("route", id),
   incident: (id) => go("incident", id),
   close: () => { location.hash = ""; },
-  changed: () => refreshIncidents().then(refreshDetail),
+  changed: () => attempt(refreshIncidents).then(() => attempt(refreshDetail)),
 };
 
 await start();
@@ -46,8 +46,8 @@ async function start() {
   byId("tab-incidents").parentElement.addEventListener("keydown", moveTab);
   addEventListener("hashchange", openFromHash);
   onTheme(() => openFromHash());
-  await refreshToday();
-  await refreshIncidents();
+  await untilDone(refreshToday);
+  await untilDone(refreshIncidents);
   listen();
   setInterval(() => attempt(refreshToday).then(() => attempt(refreshIncidents)), EVERY_MS);
   if (!location.hash && room.incidents.length) history.replaceState(null, "", `#/incident/${encodeURIComponent(room.incidents[0].incident_id)}`);
@@ -56,12 +56,15 @@ async function start() {
 }
 
 async function startMap() {
-  const { basemap_style: style } = await get("/ops/settings");
-  room.map = await makeMap({
+  let style;
+  await untilDone(async () => { ({ basemap_style: style } = await get("/ops/settings")); });
+  const map = await makeMap({
     container: byId("map"), notes: byId("map-notes"), layers: byId("layers"), style,
     onStop: opens.stop, onVehicle: (vehicle) => vehicle.route_id && opens.route(vehicle.route_id),
   });
-  if (!room.map) return;
+  if (!map) return;
+  await untilDone(() => map.firstLook());
+  room.map = map;
   setInterval(() => attempt(() => room.map.refreshVehicles()), VEHICLES_EVERY_MS);
   setInterval(() => attempt(() => room.map.refreshStops()), STOPS_EVERY_MS);
   showOnMap();
@@ -86,7 +89,7 @@ function listen() {
     },
     onGap: () => {
       lookAgain();
-      room.map?.refreshStops();
+      attempt(() => room.map?.refreshStops());
     },
     onState: (state) => {
       if (state === "connected" && byId("state").dataset.state !== "connected") lookAgain();
@@ -135,7 +138,7 @@ function drawList() {
   if (room.tab === "incidents") {
     const box = h("input", { type: "checkbox", id: "show-resolved", checked: room.showResolved, onchange: () => {
       room.showResolved = box.checked;
-      refreshIncidents();
+      attempt(refreshIncidents);
     } });
     fill(list, incidentCards(room.incidents, selected("incident"), opens.incident), h("p", {}, h("label", {}, box, " ", t("incidents.filter.all"))));
   } else if (room.tab === "today") {
@@ -255,15 +258,22 @@ function showClock() {
   fill(byId("clock"), h("strong", {}, clock(room.today.as_of, where)), h("span", {}, `${day(room.today.as_of, where)} · ${name}`));
 }
 
-/** Do something that may fail while the service is away; what is shown stays. */
+/** Do something as often as it takes, also while the service is away. */
+async function untilDone(action) {
+  while (!(await attempt(action))) await new Promise((again) => setTimeout(again, SETTLE_MS));
+}
+
+/** Do something that may fail while the service is away; what is shown stays. Gives whether it was done. */
 async function attempt(action) {
   try {
     await action();
     byId("map-notes").dataset.failed && fill(byId("map-notes"));
     delete byId("map-notes").dataset.failed;
+    return true;
   } catch (error) {
-    if (error instanceof Refused && error.status === 401) return location.reload();
+    if (error instanceof Refused && error.status === 401) location.reload();
     byId("map-notes").dataset.failed = "yes";
     fill(byId("map-notes"), t("error.load", { detail: error.message }));
+    return false;
   }
 }
