@@ -26,7 +26,7 @@ from serving.supervisor import Patience, Service
 from serving.times import US
 from tests.builders import NOON_US
 from tests.receivers import Received, Receiver, answering, receiving
-from tests.running import crown_a_model, moment, plan, until
+from tests.running import moment, plan, until
 
 pytestmark = pytest.mark.end_to_end
 
@@ -42,19 +42,10 @@ allowed_networks = ["127.0.0.1/32"]
 """
 
 
-@pytest.fixture(scope="module")
-def crowned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace(tmp_path_factory.mktemp("crowned"))
-    crown_a_model(workspace)
-    return workspace
-
-
 @pytest.fixture
-def workspace(crowned: Workspace, tmp_path: Path) -> Workspace:
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "models").symlink_to(crowned.models)
-    (tmp_path / "w" / "punctual.toml").write_text(SETTINGS)
-    return Workspace(tmp_path / "w")
+def workspace(workspace: Workspace) -> Workspace:
+    workspace.settings.write_text(SETTINGS)
+    return workspace
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_contracts.workspace import Workspace
-from tests.api_client import crown
+from tests.api_client import crown, play
+from tests.engine_bench import stormy_day
 from tests.redis_server import redis_server
 
 
@@ -37,3 +39,17 @@ def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path / "w")
     crown(workspace)
     return workspace
+
+
+@pytest.fixture(scope="session")
+def _storm(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("storm") / "w")
+    crown(workspace)
+    play(workspace, *stormy_day())
+    return workspace
+
+
+@pytest.fixture
+def stormy(_storm: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace after a stormy day, which is played once."""
+    return Workspace(shutil.copytree(_storm.root, tmp_path / "w"))

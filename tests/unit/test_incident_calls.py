@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +14,14 @@ from serving.api.api import create_app
 from serving.http import wire
 from serving.storage.log import Clock, EventLog
 from serving.times import US, to_rfc3339
-from tests.api_client import SETTINGS, Client, calling, crown, play, refused
+from tests.api_client import SETTINGS, Client, calling, play, refused
 from tests.builders import NOON_US
-from tests.engine_bench import FakeForecaster, stormy_day, tick
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A stormy day, played once."""
-    workspace = Workspace(tmp_path_factory.mktemp("played") / "w")
-    crown(workspace)
-    play(workspace, *stormy_day())
-    return workspace
+from tests.engine_bench import FakeForecaster, tick
 
 
 @pytest.fixture
-def workspace(played: Workspace, tmp_path: Path) -> Workspace:
-    return Workspace(shutil.copytree(played.root, tmp_path / "w"))
+def workspace(stormy: Workspace) -> Workspace:
+    return stormy
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from serving.engine.silence_desk import SilenceDesk
 from serving.http.wire_silences import SilenceAnswer, SilenceList
 from serving.storage.log import NewEvent
 from serving.times import US
-from tests.api_client import SETTINGS, Client, calling, crown, play, refused
+from tests.api_client import SETTINGS, Client, calling, play, refused
 from tests.builders import NOON_US
 from tests.engine_bench import Bench, FakeForecaster, everything, late_day, stormy_day, tick
 
@@ -175,17 +174,9 @@ def test_an_engine_that_restarts_keeps_to_its_silences(tmp_path: Path, cut: int)
 # --- calls --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace(tmp_path_factory.mktemp("played") / "w")
-    crown(workspace)
-    play(workspace, *stormy_day())
-    return workspace
-
-
 @pytest.fixture
-def workspace(played: Workspace, tmp_path: Path) -> Workspace:
-    return Workspace(shutil.copytree(played.root, tmp_path / "w"))
+def workspace(stormy: Workspace) -> Workspace:
+    return stormy
 
 
 @pytest.fixture
