@@ -133,7 +133,7 @@ class IncidentDesk:
 
     def weighed(self, alert_id: str, weighed_min: float, at_us: int, batch: Batch) -> None:
         """An open alert weighs more or less than it did."""
-        incident = self.open.get(self._home.get(alert_id, (Cause.ROUTE_BEHIND, "")))
+        incident = self.of_alert(alert_id)
         if incident is not None and alert_id in incident.open_alerts:
             weights = incident.open_alerts | {alert_id: round(weighed_min, 1)}
             worst_min = max(incident.worst_min, weighed_min)

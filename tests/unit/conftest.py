@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from data_contracts.workspace import Workspace
-from tests.api_client import crown, play
-from tests.engine_bench import stormy_day
+from serving.api.api import create_app
+from tests.api_client import SETTINGS, Client, calling, crown, play
+from tests.engine_bench import FakeForecaster, stormy_day
 from tests.redis_server import redis_server
 
 
@@ -53,3 +54,10 @@ def _storm(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def stormy(_storm: Workspace, tmp_path: Path) -> Workspace:
     """A workspace after a stormy day, which is played once."""
     return Workspace(shutil.copytree(_storm.root, tmp_path / "w"))
+
+
+@pytest.fixture
+def client(workspace: Workspace) -> Iterator[Client]:
+    """Calls the API of ``workspace``; a file of tests may have one of its own."""
+    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
+        yield client

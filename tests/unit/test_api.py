@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,14 +17,6 @@ from serving.times import to_rfc3339
 from tests.api_client import SETTINGS, Client, calling, crown, inline, play, refused, wire_ping
 from tests.builders import NOON_US
 from tests.engine_bench import MODEL, FakeForecaster, late_day, route_events, tick
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> Iterator[Client]:
-    app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
-    with calling(app) as client:
-        yield client
-
 
 # --- events ------------------------------------------------------------------------------------------------
 

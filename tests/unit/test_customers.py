@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 from data_contracts.workspace import Workspace
 from pipelines.cli import app as command
 from pipelines.personal import erase_landed, landed_visits
-from serving.api.api import create_app
 from serving.customers import wire
 from serving.customers.advice import LEVELS, at_level
 from serving.customers.home import (
@@ -43,9 +42,9 @@ from serving.customers.timing import Act, Asked, TimingPolicy, Why, quiet_begins
 from serving.decisions.promises import DeliveryWindow
 from serving.storage.log import Clock, EventLog
 from serving.times import US, from_us, to_rfc3339, to_us, wall_now_us
-from tests.api_client import PROBLEM, SETTINGS, Client, calling, play
+from tests.api_client import PROBLEM, Client, play
 from tests.builders import NOON_US
-from tests.engine_bench import MODEL, FakeForecaster, late_day, route_events, tick
+from tests.engine_bench import MODEL, late_day, route_events, tick
 
 HOUR_US, DAY_US = 3600 * US, 86_400 * US
 BRUSSELS = ZoneInfo("Europe/Brussels")
@@ -335,12 +334,6 @@ def test_a_running_service_learns_the_visits_that_end(store: CustomerStore) -> N
 
 
 # --- over the API -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> Iterator[Client]:
-    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
-        yield client
 
 
 def send(client: Client, method: str, path: str, **content: Any) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,13 +9,12 @@ import pytest
 from data_contracts.record import COMMAND
 from data_contracts.workspace import Workspace
 from serving.api import commanding
-from serving.api.api import create_app
 from serving.http import wire
 from serving.storage.log import Clock, EventLog
 from serving.times import US, to_rfc3339
-from tests.api_client import SETTINGS, Client, calling, play, refused
+from tests.api_client import Client, play, refused
 from tests.builders import NOON_US
-from tests.engine_bench import FakeForecaster, tick
+from tests.engine_bench import tick
 
 
 @pytest.fixture
@@ -24,12 +22,9 @@ def workspace(stormy: Workspace) -> Workspace:
     return stormy
 
 
-@pytest.fixture
-def client(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+@pytest.fixture(autouse=True)
+def _no_engine_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commanding, "APPLIED_WITHIN_S", 0.05)
-    app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
-    with calling(app) as client:
-        yield client
 
 
 def listed(client: Client, query: str = "") -> list[wire.Incident]:

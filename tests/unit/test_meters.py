@@ -5,30 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from data_contracts.workspace import Workspace
-from serving.api.api import create_app
 from serving.decisions.cadence import RouteCadence
 from serving.engine.batch import Batch
 from serving.engine.engine_meter import EngineMeter
 from serving.meters import METRICS_VARIABLE, meters
 from serving.storage.log import Clock, EventLog, NewEvent
-from tests.api_client import SETTINGS, Client, calling, play, wire_ping
+from tests.api_client import Client, play, wire_ping
 from tests.builders import NOON_US
-from tests.engine_bench import MODEL, FakeForecaster, route_events, tick
+from tests.engine_bench import MODEL, route_events, tick
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> Iterator[Client]:
-    with calling(create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))) as client:
-        yield client
 
 
 def samples(text: str) -> Samples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,21 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_contracts.workspace import Workspace
-from serving.api.api import create_app
 from serving.http.key_file import KeyFile
 from serving.http.keys import Scope
 from serving.http.sessions import COOKIE
 from serving.http.signing import Purpose, Signer, Void
 from serving.times import US, wall_now_us
-from tests.api_client import SETTINGS, Client, calling, refused
-from tests.engine_bench import FakeForecaster
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> Iterator[Client]:
-    app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
-    with calling(app) as client:
-        yield client
+from tests.api_client import Client, refused
 
 
 def sign_in(client: Client, workspace: Workspace, scope: Scope = Scope.OPERATE) -> tuple[dict[str, str], str]:

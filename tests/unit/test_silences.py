@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from data_contracts.errors import UnknownIdError, WorkspaceError
 from data_contracts.workspace import Workspace
 from pipelines.cli import app as command
 from serving.api import commanding
-from serving.api.api import create_app
 from serving.decisions.alerts import Kind, Rule
 from serving.decisions.incidents import Cause, opened
 from serving.decisions.silences import MATCHERS, Silence, labels_of_alert, labels_of_incident, of_settings
@@ -28,9 +26,9 @@ from serving.engine.silence_desk import SilenceDesk
 from serving.http.wire_silences import SilenceAnswer, SilenceList
 from serving.storage.log import NewEvent
 from serving.times import US
-from tests.api_client import SETTINGS, Client, calling, play, refused
+from tests.api_client import Client, play, refused
 from tests.builders import NOON_US
-from tests.engine_bench import Bench, FakeForecaster, everything, late_day, stormy_day, tick
+from tests.engine_bench import Bench, everything, late_day, stormy_day, tick
 
 HOUR_US = 3600 * US
 
@@ -179,12 +177,9 @@ def workspace(stormy: Workspace) -> Workspace:
     return stormy
 
 
-@pytest.fixture
-def client(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+@pytest.fixture(autouse=True)
+def _no_engine_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commanding, "APPLIED_WITHIN_S", 0.05)
-    app = create_app(workspace, SETTINGS, load=lambda folder: FakeForecaster(folder.name))
-    with calling(app) as client:
-        yield client
 
 
 WANTED = {"why": "road works", "minutes": 60, "matchers": {"zone_id": "Z-1"}}
