@@ -61,9 +61,9 @@ def live_on(workspace: Workspace, log: EventLog, settings: EngineSettings, *, st
     ops, online = OpsStore(workspace.ops), OnlineWriter(workspace.online)
     seed(ops, workspace, log.origin)
     engine = Engine(log, ops, LiveFeatures(), FakeForecaster, online, settings)
-    applied, count = 0, 0
-    while applied < life and (count := engine.step(step)):
-        applied += count
+    lived, count = 0, 0
+    while lived < life and (count := engine.step(step)):
+        lived += count
     ops.close()
     online.close()
     return not count
@@ -78,11 +78,11 @@ def serve_over_kills(workspace: Workspace, records_a_life: tuple[int, int], *, d
     """Run engines in processes, each killed at once after a number of records; give how many were."""
     draw, deaths = random.Random(draws), 0
     while True:
-        until = _applied(workspace) + draw.randint(*records_a_life)
+        until = applied(workspace) + draw.randint(*records_a_life)
         process = subprocess.Popen([sys.executable, "-m", "tests.served", str(workspace.root)])
         deadline = time.monotonic() + LONGEST_LIFE_S
         try:
-            while process.poll() is None and _applied(workspace) < until and time.monotonic() < deadline:
+            while process.poll() is None and applied(workspace) < until and time.monotonic() < deadline:
                 time.sleep(0.05)
         finally:
             ended = process.poll()
@@ -91,7 +91,7 @@ def serve_over_kills(workspace: Workspace, records_a_life: tuple[int, int], *, d
         if ended is not None:
             assert ended == 0
             return deaths
-        assert _applied(workspace) > 0, "an engine has not moved"
+        assert applied(workspace) > 0, "an engine has not moved"
         deaths += 1
 
 
@@ -114,7 +114,7 @@ def parity_of(workspace: Workspace) -> dict[str, Any]:
     return report
 
 
-def _applied(workspace: Workspace) -> int:
+def applied(workspace: Workspace) -> int:
     """The last record that an engine has applied; 0 before the first."""
     if not workspace.ops.exists():
         return 0

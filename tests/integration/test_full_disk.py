@@ -23,6 +23,7 @@ from serving.storage.database import is_full
 from serving.storage.log import Clock, EventLog, NewEvent, Verdict
 from tests.builders import NOON_US
 from tests.running import moment, plan, until
+from tests.served import applied
 
 SIZE_MB = 12
 
@@ -92,7 +93,7 @@ def test_an_engine_waits_for_room_and_then_goes_on(
     log = EventLog(workspace.log, Clock.LOG)
     log.append(events(*plan("R-1"), moment("tick", NOON_US)))
     with running(workspace) as (told, _):
-        until(lambda: workspace.ops.exists() and applied(workspace) == log.last().seq > 6, within_s=30.0)
+        until(lambda: applied(workspace) == log.last().seq > 6, within_s=30.0)
         assert said(told, "storage_full") == 0
     log.append(events(*plan("R-2"), *plan("R-3"), *plan("R-4"), moment("tick", NOON_US + 10**6)))
     with closing(OpsReader(workspace.ops)) as ops:
@@ -121,11 +122,6 @@ def running(workspace: Workspace) -> Iterator[tuple[list[Any], threading.Thread]
         finally:
             stop.set()
             engine.join(timeout=20.0)
-
-
-def applied(workspace: Workspace) -> int:
-    with closing(OpsReader(workspace.ops)) as ops:
-        return ops.checkpoint().seq
 
 
 def events(*rows: dict[str, Any]) -> list[NewEvent]:
